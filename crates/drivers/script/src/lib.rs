@@ -1,0 +1,1 @@
+//! manifold-driver-script

@@ -1,0 +1,29 @@
+//! The nouns of Manifold: typed ids, configuration documents and their typed views, the frozen plan, every event of a
+//! journal, tasks and their outcomes, kinds of steps. No I/O, no clock, no randomness but for new ids.
+
+pub mod artifact;
+pub mod catalog;
+pub mod entity;
+pub mod event;
+pub mod execution;
+pub mod failure;
+pub mod id;
+pub mod kind;
+pub mod plan;
+pub mod problem;
+pub mod rendered;
+pub mod request;
+pub mod secret;
+pub mod status;
+pub mod target;
+pub mod task;
+pub mod wait;
+
+pub use failure::{Failure, FailureClass};
+pub use id::*;
+pub use problem::{Code, Place, Problem};
+pub use rendered::{Hole, Piece, Rendered};
+pub use status::Status;
+
+/// Milliseconds since 1970-01-01 UTC.
+pub type Millis = i64;

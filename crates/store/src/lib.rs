@@ -1,0 +1,665 @@
+//! The only crate that says SQL: catalog, journal, tasks, timers, locks, barriers, logs, account records. The contract is [`Store`]; the same
+//! suite ([`contract`]) runs over every home.
+
+pub mod contract;
+pub mod logs;
+pub mod sqlite;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use manifold_model::artifact::Artifact;
+use manifold_model::event::{Event, EventKind, LastGood, LegEnd, LegPlace};
+use manifold_model::execution::{ExecutionRow, RowState};
+use manifold_model::request::Request;
+use manifold_model::secret::{SecretRecord, SecretType};
+use manifold_model::target::{LockKey, MappingKey};
+use manifold_model::task::{Outcome, Task};
+use manifold_model::{
+    ArtifactId, DelegateId, ElementId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status,
+    TaskId,
+};
+use serde::{Deserialize, Serialize};
+
+/// Why a store operation did nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else appended first, or changed the catalog first.
+    #[error("expected {expected}, found {found}")]
+    Conflict {
+        /// Sequence number or revision that was named.
+        expected: u64,
+        /// What is there.
+        found: u64,
+    },
+    /// A stale holder wrote.
+    #[error("the fence {fence} of {what} is stale")]
+    Fenced {
+        /// Of what.
+        what: String,
+        /// The stale fence.
+        fence: u64,
+    },
+    /// No such row.
+    #[error("{0} does not exist")]
+    Missing(String),
+    /// A name or id is taken.
+    #[error("{0} exists already")]
+    Exists(String),
+    /// The database cannot do it: disk full, corrupt, closed.
+    #[error("the store cannot {action}")]
+    Broken {
+        /// What was tried.
+        action: &'static str,
+        /// Cause.
+        #[source]
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Result of a store operation.
+pub type Result<T> = std::result::Result<T, StoreError>;
+
+/// A wake-up hint: something may have changed. Lost hints cost time, never work; a poll stands behind each.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Hint {
+    /// Events were appended to, or an inbox item put for, this execution.
+    Execution(ExecutionId),
+    /// Rows of executions changed (for lists); parent of the row, if it is a leg.
+    Rows(Option<ExecutionId>),
+    /// Tasks are waiting for delegates.
+    Tasks,
+    /// A task without an execution ended.
+    TaskEnded(TaskId),
+    /// The catalog has this revision.
+    Catalog(u64),
+    /// A timer was set that is due at this time.
+    Timer(Millis),
+    /// Lines were appended to a log.
+    Log(manifold_model::LogId),
+}
+
+// ---------------------------------------------------------------- catalog
+
+/// A document or file of the configuration tree as it is now.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct DocumentRow {
+    /// Entity id; never changes.
+    pub id: EntityId,
+    /// Path, its name: `Setup/Applications/…`.
+    pub path: String,
+    /// The application it lies under, if any.
+    pub application: Option<EntityId>,
+    /// `type` of an entity document; empty for file documents.
+    pub kind: String,
+    /// Canonical text of an entity document, or bytes of a file document.
+    pub body: Arc<[u8]>,
+    /// Whether it is a file document (bytes, never parsed).
+    pub is_file: bool,
+    /// Catalog revision that wrote it last.
+    pub revision: u64,
+    /// When it was first written.
+    pub created_at: Millis,
+}
+
+/// The whole catalog at its head.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogRows {
+    /// Revision.
+    pub revision: u64,
+    /// Documents by path order.
+    pub documents: Vec<DocumentRow>,
+}
+
+/// One change of the catalog: all or nothing, one revision.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogChange {
+    /// Refuse unless the head is this revision; `None`: whatever it is.
+    pub expected: Option<u64>,
+    /// Documents to write; an id that is there is updated (its path may differ: a rename).
+    pub puts: Vec<DocumentPut>,
+    /// Ids to delete.
+    pub deletes: Vec<EntityId>,
+    /// Who.
+    pub author: String,
+    /// Through what: `graphql`, `config-as-code`, `import`, `seed`.
+    pub source: String,
+    /// Why, maybe empty.
+    pub reason: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// One document to write.
+#[derive(Clone, Debug)]
+pub struct DocumentPut {
+    /// Id.
+    pub id: EntityId,
+    /// Path.
+    pub path: String,
+    /// Application.
+    pub application: Option<EntityId>,
+    /// `type`, empty for files.
+    pub kind: String,
+    /// Canonical text or bytes.
+    pub body: Arc<[u8]>,
+    /// File document.
+    pub is_file: bool,
+    /// Entities that it refers to, for the derived `refs` table.
+    pub refs: Vec<EntityId>,
+}
+
+/// One revision of one document.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct DocumentRevision {
+    /// Catalog revision.
+    pub revision: u64,
+    /// Path then.
+    pub path: String,
+    /// Body then; `None` for a deletion.
+    pub body: Option<Arc<[u8]>>,
+    /// Who.
+    pub author: String,
+    /// Through what.
+    pub source: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Millis,
+}
+
+// ---------------------------------------------------------------- account records
+
+/// An API key: only its SHA-256 is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ApiKeyRow {
+    /// Id.
+    pub id: KeyId,
+    /// Name.
+    pub name: String,
+    /// SHA-256 of the key, hexadecimal.
+    pub hash: String,
+    /// When it was made.
+    pub created_at: Millis,
+}
+
+/// A secret with its sealed value.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct SecretRow {
+    /// What it is.
+    pub record: SecretRecord,
+    /// Sealed value; empty for credentials.
+    pub sealed: Vec<u8>,
+}
+
+// ---------------------------------------------------------------- journal
+
+/// A lease: who holds it and the number that every later write must name.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Debug)]
+pub struct Lease {
+    /// Holder: a server's node id or a delegate connection.
+    pub holder: String,
+    /// Fence.
+    pub fence: u64,
+}
+
+/// A new execution: its row, its plan (kept once per digest) and its first events.
+#[derive(Clone, Debug)]
+pub struct NewExecution {
+    /// Row; `row.state.seq` must equal the number of events.
+    pub row: ExecutionRow,
+    /// Serialised plan; `None` when the plan is there already (legs, resumed runs).
+    pub plan: Option<Arc<[u8]>>,
+    /// First events, `seq` from 1.
+    pub events: Vec<Event>,
+    /// Idempotency key (`clientMutationId` scoped by key): a second creation with the same one returns the first execution.
+    pub idempotency: Option<String>,
+}
+
+/// Something that came for an execution from outside; consumed by the append that folds it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+#[serde(tag = "item", rename_all = "SCREAMING_SNAKE_CASE", rename_all_fields = "camelCase")]
+pub enum InboxItem {
+    /// A request by a person or parent.
+    Request {
+        /// It.
+        request: Request,
+    },
+    /// A task's outcome that could not be appended directly.
+    TaskEnded {
+        /// Task.
+        task: TaskId,
+        /// Outcome.
+        outcome: Outcome,
+    },
+    /// A timer is due.
+    Timer {
+        /// Its key.
+        key: String,
+    },
+    /// The lock is held now.
+    LockGranted {},
+    /// A barrier opened or broke.
+    Barrier {
+        /// Identifier.
+        identifier: String,
+        /// `None`: all crossed; else the execution that failed before it.
+        broken_by: Option<ExecutionId>,
+    },
+    /// Completions of legs are there (parents): read them with [`Store::completions`].
+    Completions {},
+}
+
+/// An inbox item with the number by which it is consumed.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Inboxed {
+    /// Number, growing.
+    pub number: u64,
+    /// Item.
+    pub item: InboxItem,
+}
+
+/// Everything that one step of an execution writes, in one transaction.
+#[derive(Clone, Debug, Default)]
+pub struct Append {
+    /// The execution.
+    pub execution: Option<ExecutionId>,
+    /// Sequence number of the last event there must be.
+    pub expected_seq: u64,
+    /// Events, `seq` from `expected_seq + 1`.
+    pub events: Vec<Event>,
+    /// New state of the row.
+    pub row: Option<RowState>,
+    /// Inbox items consumed.
+    pub consumed: Vec<u64>,
+    /// Leg completions consumed (parents): up to this completion number.
+    pub completions_up_to: Option<u64>,
+    /// Tasks whose outcome is among the events, each under its lease. A stale lease refuses the whole append with [`StoreError::Fenced`].
+    pub ended_tasks: Vec<(TaskId, Lease)>,
+    /// Tasks to hand out; with a lease they are claimed for that holder at once.
+    pub tasks: Vec<(Task, Option<Lease>)>,
+    /// Tasks no longer wanted: queued ones are dropped, leased ones marked so that [`Store::cancelled_tasks`] lists them.
+    pub cancel_tasks: Vec<TaskId>,
+    /// Timers to set by key (setting again moves it).
+    pub set_timers: Vec<(String, Millis)>,
+    /// Timers to drop.
+    pub drop_timers: Vec<String>,
+    /// Lock keys to take all at once, with the queue limit per key.
+    pub lock: Option<(Vec<LockKey>, u32)>,
+    /// Give all locks back; the next in line get [`InboxItem::LockGranted`].
+    pub unlock: bool,
+    /// Arrive at these barriers.
+    pub arrive: Vec<String>,
+    /// Leave all barriers: `true` ended well (counts as arrived), `false` failed (breaks those not crossed).
+    pub leave_barriers: Option<bool>,
+    /// Legs to create (parents): at most 500 a transaction; unique by (parent, element, ordinal), so repeating changes nothing.
+    pub legs: Vec<NewExecution>,
+    /// Barriers of the legs created: (leg, identifiers). Participants of a stage are fixed with its first legs.
+    pub barriers: Vec<BarrierSeat>,
+    /// Items for other executions (a parent's abort for its legs).
+    pub send: Vec<(ExecutionId, InboxItem)>,
+    /// The execution ended: its completion row for the parent.
+    pub completion: Option<(ExecutionId, LegEnd)>,
+    /// Deployment history per mapping.
+    pub deployed: Vec<Deployment>,
+}
+
+/// A leg that takes part in a barrier.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct BarrierSeat {
+    /// Scope: parent execution and stage, as one string.
+    pub scope: String,
+    /// Identifier.
+    pub identifier: String,
+    /// The leg.
+    pub execution: ExecutionId,
+}
+
+/// One line of deployment history: "what runs where".
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct Deployment {
+    /// Mapping.
+    pub mapping: MappingKey,
+    /// Execution.
+    pub execution: ExecutionId,
+    /// Service.
+    pub service: EntityId,
+    /// Infrastructure definition.
+    pub infrastructure: EntityId,
+    /// Artifact, if any.
+    pub artifact: Option<Artifact>,
+    /// Final status of the execution; only SUCCESS counts as last good.
+    pub status: Status,
+    /// `${workflow.releaseNo}`.
+    pub release_no: u64,
+    /// `${workflow.displayName}`.
+    pub display_name: String,
+    /// When.
+    pub at: Millis,
+}
+
+/// What an append brought about beside its events.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Appended {
+    /// Result of [`Append::lock`].
+    pub lock: Option<LockAnswer>,
+    /// Barrier identifiers of [`Append::arrive`] that opened with this arrival or were open or broken before.
+    pub barriers: Vec<(String, BarrierAnswer)>,
+}
+
+/// Answer to a lock request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LockAnswer {
+    /// Held.
+    Granted,
+    /// In the queue; who holds it and the place from 1.
+    Queued {
+        /// A holder of one of the keys.
+        holder: Option<ExecutionId>,
+        /// Place.
+        place: u32,
+    },
+    /// The queue is full; nothing was queued.
+    Full,
+}
+
+/// Answer to an arrival.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum BarrierAnswer {
+    /// All are there.
+    Crossed,
+    /// Waits for others.
+    Waiting {
+        /// Arrived.
+        arrived: u32,
+        /// Participants.
+        of: u32,
+    },
+    /// Somebody failed before it.
+    Broken {
+        /// Who.
+        by: ExecutionId,
+    },
+}
+
+/// A task as the store has it.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct TaskRow {
+    /// The task.
+    pub task: Task,
+    /// The execution it belongs to, if any.
+    pub execution: Option<ExecutionId>,
+    /// Who holds it.
+    pub lease: Option<Lease>,
+    /// How often it was handed out before; above 0 the delegate must look before it acts.
+    pub deliveries: u32,
+    /// When it was queued.
+    pub queued_at: Millis,
+    /// Outcome, for tasks without an execution.
+    pub outcome: Option<Outcome>,
+}
+
+/// What a claimer can take.
+#[derive(Clone, Debug, Default)]
+pub struct ClaimOffer {
+    /// Kinds offered.
+    pub kinds: Vec<String>,
+    /// Selectors of the delegate (name, host, custom).
+    pub selectors: Vec<String>,
+    /// Capabilities.
+    pub capabilities: Vec<String>,
+    /// At most this many.
+    pub max: u32,
+}
+
+/// Filter of execution lists; all AND-ed.
+#[derive(Clone, Debug, Default)]
+pub struct ExecutionFilter {
+    /// Conditions.
+    pub conditions: Vec<Condition>,
+    /// Member executions too.
+    pub include_indirect: bool,
+    /// Runs that were resumed by a newer one too.
+    pub include_superseded: bool,
+}
+
+/// Operators on ids and statuses.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Operator {
+    /// Equal to the one value.
+    Equals,
+    /// Any of the values.
+    In,
+    /// None of the values.
+    NotIn,
+    /// Contains the value, without regard to case.
+    Like,
+    /// There is a value.
+    NotNull,
+}
+
+/// Operators on times and numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Comparison {
+    /// =
+    Equals,
+    /// <
+    Before,
+    /// >
+    After,
+}
+
+/// One condition.
+#[derive(Clone, Debug)]
+pub enum Condition {
+    /// Id-like column.
+    Id(IdColumn, Operator, Vec<String>),
+    /// Time column.
+    Time(TimeColumn, Comparison, Millis),
+}
+
+/// Id-like columns of executions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IdColumn {
+    /// Execution id.
+    Execution,
+    /// Application.
+    Application,
+    /// Workflow.
+    Workflow,
+    /// Pipeline.
+    Pipeline,
+    /// Parent pipeline execution.
+    PipelineExecution,
+    /// Environment.
+    Environment,
+    /// Infrastructure definition.
+    Infrastructure,
+    /// Service.
+    Service,
+    /// Public status (`wire.md` 3.3).
+    Status,
+    /// Inner status.
+    InnerStatus,
+    /// Stage element.
+    Element,
+    /// Infrastructure name (for text search).
+    InfrastructureName,
+    /// Id of the cause (key or user).
+    TriggeredBy,
+}
+
+/// Time columns of executions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TimeColumn {
+    /// Created.
+    Created,
+    /// Started.
+    Started,
+    /// Ended.
+    Ended,
+}
+
+/// Orders of lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    Newest,
+    /// By place in the plan (legs).
+    Place,
+    /// By inner status, failed first, then place.
+    Status,
+    /// By infrastructure name.
+    Name,
+    /// Longest running first.
+    Duration,
+}
+
+/// A page of a list.
+#[derive(Clone, Debug)]
+pub struct Page<T> {
+    /// Items.
+    pub items: Vec<T>,
+    /// How many match in all.
+    pub total: u64,
+}
+
+/// The storage contract. Every write is one transaction, durable when it returns.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Wake-up hints from now on.
+    fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint>;
+
+    // ---- catalog
+    /// Revision of the head.
+    async fn catalog_revision(&self) -> Result<u64>;
+    /// All documents at the head.
+    async fn catalog(&self) -> Result<CatalogRows>;
+    /// Documents written after a revision, and ids deleted after it, with the head's revision.
+    async fn catalog_since(&self, revision: u64) -> Result<(CatalogRows, Vec<EntityId>)>;
+    /// Writes a change; returns its revision.
+    async fn commit_catalog(&self, change: CatalogChange) -> Result<u64>;
+    /// Ids of documents that refer to this one, from the derived `refs`.
+    async fn referrers(&self, id: &EntityId) -> Result<Vec<EntityId>>;
+    /// Revisions of a document, newest first.
+    async fn document_history(&self, id: &EntityId, limit: u32) -> Result<Vec<DocumentRevision>>;
+    /// A document by path as of a revision.
+    async fn document_at(&self, path: &str, revision: u64) -> Result<Option<Arc<[u8]>>>;
+
+    // ---- account records
+    /// A setting.
+    async fn setting(&self, name: &str) -> Result<Option<String>>;
+    /// Writes a setting; with `only_new` an existing value stays. Returns the value that holds.
+    async fn put_setting(&self, name: &str, value: &str, only_new: bool) -> Result<String>;
+    /// API keys.
+    async fn api_keys(&self) -> Result<Vec<ApiKeyRow>>;
+    /// Adds or replaces an API key.
+    async fn put_api_key(&self, key: ApiKeyRow) -> Result<()>;
+    /// Removes an API key.
+    async fn delete_api_key(&self, id: &KeyId) -> Result<()>;
+    /// Adds or replaces a secret; another secret of the same type and name is [`StoreError::Exists`].
+    async fn put_secret(&self, secret: SecretRow) -> Result<()>;
+    /// A secret by id.
+    async fn secret(&self, id: &SecretId) -> Result<Option<SecretRow>>;
+    /// A secret by name and, if given, type.
+    async fn secret_named(&self, name: &str, kind: Option<SecretType>) -> Result<Option<SecretRow>>;
+    /// All secrets without their values, by name.
+    async fn secrets(&self) -> Result<Vec<SecretRecord>>;
+    /// Removes a secret.
+    async fn delete_secret(&self, id: &SecretId) -> Result<()>;
+    /// Adds artifacts; those that are there keep their `collected_at`. Returns how many were new.
+    async fn put_artifacts(&self, artifacts: Vec<Artifact>) -> Result<u32>;
+    /// An artifact.
+    async fn artifact(&self, id: &ArtifactId) -> Result<Option<Artifact>>;
+    /// Artifacts of a source, newest collected first.
+    async fn artifacts(&self, source: &EntityId, offset: u64, limit: u32) -> Result<Page<Artifact>>;
+
+    // ---- executions
+    /// Creates an execution. Returns the id that holds: that of an earlier one when the idempotency key was used before.
+    async fn create_execution(&self, new: NewExecution) -> Result<ExecutionId>;
+    /// Marks a run as resumed by a newer one and creates the newer one, together.
+    async fn resume_execution(&self, old: &ExecutionId, new: NewExecution) -> Result<ExecutionId>;
+    /// Puts an item into an execution's inbox; [`StoreError::Missing`] when there is no such execution.
+    async fn send(&self, execution: &ExecutionId, item: InboxItem) -> Result<()>;
+    /// Extends an execution.
+    async fn append(&self, append: Append) -> Result<Appended>;
+    /// Extends many executions in one transaction; each append stands or falls alone.
+    async fn append_many(&self, appends: Vec<Append>) -> Vec<Result<Appended>>;
+    /// Inbox of an execution in order.
+    async fn inbox(&self, execution: &ExecutionId, limit: u32) -> Result<Vec<Inboxed>>;
+    /// Events after a sequence number, in order.
+    async fn events(&self, execution: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>>;
+    /// Completions of legs after a completion number, in order, with their numbers.
+    async fn completions(&self, parent: &ExecutionId, after: u64, limit: u32) -> Result<Vec<(u64, LegEnd)>>;
+    /// Executions that are not final, with their last sequence number; parents before legs.
+    async fn unfinished(&self) -> Result<Vec<ExecutionId>>;
+    /// Unfinished executions with something in their inbox.
+    async fn executions_with_inbox(&self, limit: u32) -> Result<Vec<ExecutionId>>;
+    /// A row.
+    async fn execution(&self, id: &ExecutionId) -> Result<Option<ExecutionRow>>;
+    /// Rows.
+    async fn executions(
+        &self,
+        filter: &ExecutionFilter,
+        order: Order,
+        offset: u64,
+        limit: u32,
+    ) -> Result<Page<ExecutionRow>>;
+    /// Counts of matching rows by inner status.
+    async fn execution_counts(&self, filter: &ExecutionFilter) -> Result<BTreeMap<Status, u64>>;
+    /// Bytes of a plan.
+    async fn plan(&self, digest: &PlanDigest) -> Result<Option<Arc<[u8]>>>;
+    /// Number of earlier runs of a workflow plus one: the next release number.
+    async fn next_release_no(&self, workflow: &EntityId) -> Result<u64>;
+    /// The newest SUCCESS on each mapping.
+    async fn last_good(&self, mappings: &[MappingKey]) -> Result<Vec<LastGood>>;
+    /// Place of an execution in the lock queue: a holder, and its place from 1 (0: it holds).
+    async fn lock_place(&self, execution: &ExecutionId) -> Result<Option<(Option<ExecutionId>, u32)>>;
+    /// Arrived and participants of a barrier.
+    async fn barrier(&self, execution: &ExecutionId, identifier: &str) -> Result<Option<(u32, u32)>>;
+
+    // ---- timers
+    /// Turns due timers into inbox items; returns the executions they are for and when the next one is due.
+    async fn fire_timers(&self, now: Millis, limit: u32) -> Result<(Vec<ExecutionId>, Option<Millis>)>;
+
+    // ---- tasks
+    /// A new lease for a holder: its fence is higher than every earlier one, and every task leased to the same holder before, or to a holder
+    /// of an earlier life of this node (same `node` prefix), goes back to the queue with its deliveries counted.
+    async fn lease(&self, holder: &str, now: Millis) -> Result<Lease>;
+    /// Gives a lease up: its tasks go back to the queue.
+    async fn release(&self, lease: &Lease) -> Result<()>;
+    /// Queues a task without an execution.
+    async fn enqueue(&self, task: Task, now: Millis) -> Result<()>;
+    /// Takes queued tasks, oldest first.
+    async fn claim(&self, lease: &Lease, offer: &ClaimOffer) -> Result<Vec<TaskRow>>;
+    /// A task.
+    async fn task(&self, id: &TaskId) -> Result<Option<TaskRow>>;
+    /// Ends a task without an execution.
+    async fn end_task(&self, id: &TaskId, lease: &Lease, outcome: Outcome) -> Result<()>;
+    /// Leased tasks of this lease that are no longer wanted.
+    async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>>;
+    /// Queued tasks that nobody has taken since before a time.
+    async fn waiting_tasks(&self, queued_before: Millis, limit: u32) -> Result<Vec<TaskRow>>;
+    /// Delegates known, with what they announced, for display.
+    async fn put_delegate(&self, id: &DelegateId, announced: serde_json::Value, seen: Millis) -> Result<()>;
+}
+
+/// Events numbered on from `after`.
+#[must_use]
+pub fn numbered(after: u64, at: Millis, kinds: Vec<EventKind>) -> Vec<Event> {
+    kinds.into_iter().zip(after + 1..).map(|(kind, seq)| Event { seq, at, kind }).collect()
+}
+
+/// Scope string of the barriers of a stage.
+#[must_use]
+pub fn barrier_scope(parent: &ExecutionId, stage: u32) -> String {
+    format!("{parent}/{stage}")
+}
+
+/// Place and element of a leg's id: the same leg always gets the same id.
+#[must_use]
+pub fn leg_id(parent: &ExecutionId, element: &ElementId, place: LegPlace) -> ExecutionId {
+    ExecutionId::derived(&["leg", parent.as_str(), element.as_str(), &place.leg.to_string()])
+}

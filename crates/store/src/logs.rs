@@ -1,0 +1,1 @@
+//! Step logs as zstd chunks.

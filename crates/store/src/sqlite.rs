@@ -1,0 +1,1 @@
+//! The store inside the binary: SQLite.
