@@ -2,6 +2,7 @@
 //! journal, tasks and their outcomes, kinds of steps. No I/O, no clock, no randomness but for new ids.
 
 pub mod artifact;
+pub mod canonical;
 pub mod catalog;
 pub mod entity;
 pub mod event;
@@ -9,6 +10,9 @@ pub mod execution;
 pub mod failure;
 pub mod id;
 pub mod kind;
+pub mod name;
+pub mod node;
+pub mod path;
 pub mod plan;
 pub mod problem;
 pub mod rendered;
@@ -18,6 +22,7 @@ pub mod status;
 pub mod target;
 pub mod task;
 pub mod wait;
+pub mod yaml;
 
 pub use failure::{Failure, FailureClass};
 pub use id::*;
