@@ -4,6 +4,7 @@
 pub mod artifact;
 pub mod canonical;
 pub mod catalog;
+pub mod document;
 pub mod entity;
 pub mod event;
 pub mod execution;
@@ -21,6 +22,7 @@ pub mod secret;
 pub mod status;
 pub mod target;
 pub mod task;
+pub mod view;
 pub mod wait;
 pub mod yaml;
 

@@ -32,7 +32,7 @@ pub const RESERVED: [&str; 18] = [
 ///
 /// # Errors
 /// `NAME_INVALID`, saying what is wrong.
-pub fn check_entity_name(name: &str) -> Result<(), Problem> {
+pub fn check_entity_name(name: &str) -> Result<(), Box<Problem>> {
     let wrong = if name.trim().is_empty() {
         "is empty"
     } else if name.chars().count() > NAME_LIMIT {
@@ -48,16 +48,16 @@ pub fn check_entity_name(name: &str) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::new(code!("NAME_INVALID"), format!("the name {wrong}")).item(shown(name)))
+    Err(Problem::new(code!("NAME_INVALID"), format!("the name {wrong}")).item(shown(name)).into())
 }
 
 /// Checks a name that somebody gives now: as [`check_entity_name`], and without a comma, which separates names in a selection (D4).
 ///
 /// # Errors
 /// `NAME_INVALID` or `NAME_COMMA`.
-pub fn check_new_entity_name(name: &str) -> Result<(), Problem> {
+pub fn check_new_entity_name(name: &str) -> Result<(), Box<Problem>> {
     check_entity_name(name)?;
-    comma(name).map_or(Ok(()), Err)
+    comma(name).map_or(Ok(()), |problem| Err(problem.into()))
 }
 
 /// The complaint about a comma in a name; imported names that hold one are kept and can be selected by id only (D4).
@@ -74,7 +74,7 @@ pub fn comma(name: &str) -> Option<Problem> {
 ///
 /// # Errors
 /// `VARIABLE_NAME`.
-pub fn check_variable_name(name: &str) -> Result<(), Problem> {
+pub fn check_variable_name(name: &str) -> Result<(), Box<Problem>> {
     let message = if name.is_empty() {
         "a variable has no name"
     } else if name.chars().count() > NAME_LIMIT {
@@ -86,7 +86,7 @@ pub fn check_variable_name(name: &str) -> Result<(), Problem> {
     } else {
         return Ok(());
     };
-    Err(Problem::new(code!("VARIABLE_NAME"), message).item(shown(name)))
+    Err(Problem::new(code!("VARIABLE_NAME"), message).item(shown(name)).into())
 }
 
 /// Whether the name of a workflow, phase or step keeps to letters, digits, blanks, `-` and `_` (`behaviour.md` 6.1). Others are kept when

@@ -204,7 +204,7 @@ const ENVIRONMENT_FOLDERS: [(&str, DocumentKind); 3] = [
     ("Service Verification", DocumentKind::ServiceVerification),
 ];
 
-type Outcome<T> = Result<T, Problem>;
+type Outcome<T> = Result<T, Box<Problem>>;
 
 impl DocumentPath {
     /// Understands a path.
@@ -220,7 +220,7 @@ impl DocumentPath {
             _ => None,
         };
         let Some(found) = found else {
-            return Err(unknown(path));
+            return Err(unknown(path).into());
         };
         if found.kind != DocumentKind::File {
             check_entity_name(&found.name)?;
@@ -328,7 +328,8 @@ fn check(path: &str) -> Outcome<()> {
     let wrong = |what: &str| {
         Err(Problem::new(code!("PATH_INVALID"), format!("the path {what}"))
             .item(shown(path))
-            .hint("paths look like Setup/Applications/<application>/Workflows/<workflow>.yaml"))
+            .hint("paths look like Setup/Applications/<application>/Workflows/<workflow>.yaml")
+            .into())
     };
     if path.len() > PATH_LIMIT {
         return wrong("has more than 1024 bytes");
@@ -364,10 +365,11 @@ fn stem(file: &str) -> Outcome<&str> {
         let message = "documents end in .yaml, not in .yml";
         return Err(Problem::new(code!("PATH_EXTENSION"), message)
             .item(shown(file))
-            .hint("rename it to .yaml"));
+            .hint("rename it to .yaml")
+            .into());
     }
     let message = "only .yaml documents belong here";
-    Err(Problem::new(code!("PATH_EXTENSION"), message).item(shown(file)))
+    Err(Problem::new(code!("PATH_EXTENSION"), message).item(shown(file)).into())
 }
 
 fn in_folder<'a>(folders: &[(&str, DocumentKind)], folder: &str, file: &str) -> Outcome<Option<Found<'a>>> {
