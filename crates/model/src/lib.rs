@@ -2,13 +2,18 @@
 //! journal, tasks and their outcomes, kinds of steps. No I/O, no clock, no randomness but for new ids.
 
 pub mod artifact;
+pub mod canonical;
 pub mod catalog;
+pub mod document;
 pub mod entity;
 pub mod event;
 pub mod execution;
 pub mod failure;
 pub mod id;
 pub mod kind;
+pub mod name;
+pub mod node;
+pub mod path;
 pub mod plan;
 pub mod problem;
 pub mod rendered;
@@ -17,7 +22,9 @@ pub mod secret;
 pub mod status;
 pub mod target;
 pub mod task;
+pub mod view;
 pub mod wait;
+pub mod yaml;
 
 pub use failure::{Failure, FailureClass};
 pub use id::*;
