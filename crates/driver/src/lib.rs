@@ -1,6 +1,13 @@
 //! The driver trait, the command wrapper that all drivers use, the contract suites per class, and a scripted fake driver. A driver gets a
 //! resolved task and a context, never an execution (`design.md` 5).
 
+pub mod clock;
+pub mod command;
+pub mod contract;
+pub mod fake;
+pub mod local;
+pub mod noop;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -154,4 +161,14 @@ pub struct OpenCredential {
     pub secret: Option<SecretBytes>,
     /// Passphrase of the key.
     pub passphrase: Option<SecretBytes>,
+}
+
+/// The failure of a driver that was given a task of a kind it does not offer.
+#[must_use]
+pub fn wrong_payload(task: &Task) -> Failure {
+    Failure::new(
+        manifold_model::FailureClass::Delegate,
+        manifold_model::code!("KIND_UNKNOWN"),
+        format!("the driver does not know what to do with a task of kind {}", task.kind),
+    )
 }
