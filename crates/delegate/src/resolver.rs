@@ -57,6 +57,14 @@ impl Resolver for LinkResolver {
         Ok(filled)
     }
 
+    async fn condition(
+        &self,
+        condition: &Rendered,
+        facts: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<bool, Failure> {
+        crate::expression::condition(condition, facts)
+    }
+
     async fn ssh_credential(&self, name: &str) -> Result<OpenCredential, Failure> {
         match self.asks.ask(&self.task, Ask::Credential { name: name.to_owned() }).await? {
             Answer::Credential(credential) => Ok(OpenCredential {

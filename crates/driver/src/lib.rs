@@ -16,7 +16,7 @@ use bytes::Bytes;
 use manifold_model::kind::KindSpec;
 use manifold_model::secret::SshMethod;
 use manifold_model::task::{FileSource, Outcome, Task};
-use manifold_model::{Failure, Rendered};
+use manifold_model::{Failure, FailureClass, Rendered};
 use tokio_util::sync::CancellationToken;
 
 /// What may be found when looking for a task that was handed out before.
@@ -81,6 +81,23 @@ pub trait Resolver: Send + Sync {
         text: &Rendered,
         facts: &BTreeMap<String, serde_json::Value>,
     ) -> Result<Filled, Failure>;
+    /// Whether a condition over `facts` holds (the assertion of an HTTP step). Here: what it renders to says so; the delegate evaluates it.
+    async fn condition(
+        &self,
+        condition: &Rendered,
+        facts: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<bool, Failure> {
+        let filled = self.render(condition, facts).await?;
+        match filled.text.trim() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Failure::new(
+                FailureClass::Application,
+                manifold_model::code!("CONDITION_NOT_BOOLEAN"),
+                format!("the condition {} is neither true nor false", condition.masked()),
+            )),
+        }
+    }
     /// An SSH credential by name, opened.
     async fn ssh_credential(&self, name: &str) -> Result<OpenCredential, Failure>;
     /// The value of a secret by name (for artifact servers).
