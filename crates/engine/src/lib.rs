@@ -7,12 +7,26 @@
 //! those of `recover`, whose answers may have been lost with the process.
 
 mod advance;
+mod attempt;
+mod calendar;
+mod command;
+mod decide;
+mod finish;
+mod hosts;
 mod kinds;
 mod leg;
 mod pipeline;
+mod place;
+mod render;
+mod rollback;
+mod row;
+mod scope;
+mod state;
+mod strategy;
 mod view;
 
 pub use advance::{Advance, Command, Deployed, Input};
+pub use attempt::HOSTS_IN_FLIGHT;
 pub use kinds::kinds;
 pub use leg::Leg;
 pub use pipeline::{LEGS_PER_ADVANCE, PipelineRun};
