@@ -2,22 +2,33 @@
 //! journal, tasks and their outcomes, kinds of steps. No I/O, no clock, no randomness but for new ids.
 
 pub mod artifact;
+pub mod assemble;
+pub mod canonical;
 pub mod catalog;
+pub mod document;
 pub mod entity;
 pub mod event;
 pub mod execution;
 pub mod failure;
 pub mod id;
+pub mod import;
 pub mod kind;
+pub mod name;
+pub mod node;
+pub mod path;
 pub mod plan;
 pub mod problem;
+pub mod references;
 pub mod rendered;
 pub mod request;
 pub mod secret;
 pub mod status;
+pub mod steps;
 pub mod target;
 pub mod task;
+pub mod view;
 pub mod wait;
+pub mod yaml;
 
 pub use failure::{Failure, FailureClass};
 pub use id::*;

@@ -1,1 +1,26 @@
-//! manifold-plan
+//! Request + catalog + kinds on offer → a frozen plan, or every reason why not (`design.md` 2). Pure: no I/O, no clock, no randomness, so the
+//! same question always has the same answer, and a preview is the answer without the start.
+
+mod artifacts;
+mod collisions;
+mod commands;
+mod complaints;
+mod course;
+mod facts;
+mod freeze;
+mod given;
+mod inputs;
+mod kinds;
+mod options;
+mod reach;
+mod resolve;
+mod roles;
+mod settings;
+mod steps;
+mod tables;
+
+pub use artifacts::artifact_needs;
+pub use facts::{Artifacts, Facts, LOCK_QUEUE_LIMIT, MAX_LEGS, NoArtifacts};
+pub use freeze::plan;
+pub use inputs::{InputVariable, inputs};
+pub use options::{Candidate, Options, options};

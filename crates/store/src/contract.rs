@@ -1,1 +1,52 @@
-//! Contract suite over any home.
+//! The contract suite: what every home of the store must do. A home passes [`suite`] in its tests; nothing else uses this module.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test suite in the library, so that every home can run it"
+)]
+
+mod barriers;
+mod catalog;
+mod executions;
+mod fixtures;
+mod journal;
+mod lists;
+mod locks;
+mod records;
+mod tasks;
+mod timers;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::Store;
+
+/// A place in which a store lives. Opening it again after the store was dropped is what a restart finds: the last committed image.
+#[async_trait]
+pub trait Home: Send + Sync {
+    /// Opens the store; an earlier one has been dropped.
+    async fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Runs the whole contract; each part gets an empty home of its own.
+///
+/// # Panics
+/// When the home breaks the contract, saying where.
+pub async fn suite<M, H>(make: M)
+where
+    M: Fn() -> H,
+    H: Home,
+{
+    catalog::run(&make).await;
+    records::run(&make).await;
+    executions::run(&make).await;
+    journal::run(&make).await;
+    tasks::run(&make).await;
+    timers::run(&make).await;
+    locks::run(&make).await;
+    barriers::run(&make).await;
+    lists::run(&make).await;
+}

@@ -1,6 +1,7 @@
 //! The only crate that says SQL: catalog, journal, tasks, timers, locks, barriers, logs, account records. The contract is [`Store`]; the same
 //! suite ([`contract`]) runs over every home.
 
+pub mod clock;
 pub mod contract;
 pub mod logs;
 pub mod sqlite;
@@ -62,7 +63,7 @@ pub enum StoreError {
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// A wake-up hint: something may have changed. Lost hints cost time, never work; a poll stands behind each.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hint {
     /// Events were appended to, or an inbox item put for, this execution.
     Execution(ExecutionId),
@@ -398,6 +399,9 @@ pub struct TaskRow {
     pub queued_at: Millis,
     /// Outcome, for tasks without an execution.
     pub outcome: Option<Outcome>,
+    /// Whether it is no longer wanted: handed out again only so that the delegate can find and stop what an earlier delivery began.
+    #[serde(default)]
+    pub cancelled: bool,
 }
 
 /// What a claimer can take.

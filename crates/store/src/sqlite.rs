@@ -1,1 +1,172 @@
-//! The store inside the binary: SQLite.
+//! The home inside the binary: SQLite, one writer thread with group commit, a few readers (`design.md` 4, `libraries.md` 2.3).
+
+mod barriers;
+mod calls;
+mod catalog;
+mod executions;
+mod history;
+mod inbox;
+mod journal;
+mod legs;
+mod lists;
+mod locks;
+mod opening;
+mod readers;
+mod records;
+mod rows;
+mod secrets;
+mod tasks;
+mod timers;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+
+pub use opening::OpenError;
+
+use crate::clock::Clock;
+use crate::{Hint, Result, StoreError};
+
+/// Hints kept for a slow receiver; older ones are lost, and a poll finds what they said.
+const HINTS: usize = 16_384;
+/// Statements kept prepared per connection; the store says fewer.
+const STATEMENTS: usize = 256;
+/// How long a connection waits for another one's lock; only a checkpoint or a backup ever holds one.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// The store in one SQLite file.
+pub struct SqliteStore {
+    writer: writer::Writer,
+    readers: readers::Readers,
+    hints: broadcast::Sender<Hint>,
+    clock: Arc<dyn Clock>,
+    /// Held while the store is open; the last field, so that it is let go after the connections are closed.
+    _lock: opening::FolderLock,
+}
+
+impl SqliteStore {
+    /// Opens or creates the database at `path` (`DIR/manifold.db`), bringing an older schema up to date.
+    ///
+    /// # Errors
+    /// Another process has the folder open (`DIR/lock`), a newer Manifold wrote the database, it is damaged, or the file cannot be used.
+    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> std::result::Result<Self, OpenError> {
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || {
+            let (lock, db) = opening::open(&path)?;
+            let (hints, _) = broadcast::channel(HINTS);
+            let unusable = |cause: Box<dyn std::error::Error + Send + Sync>| OpenError::Unusable {
+                path: path.clone(),
+                cause,
+            };
+            let readers = readers::Readers::open(&path).map_err(|error| unusable(Box::new(error)))?;
+            let writer = writer::Writer::start(db, clock.clone(), hints.clone())
+                .map_err(|error| unusable(Box::new(error)))?;
+            Ok(Self { writer, readers, hints, clock, _lock: lock })
+        })
+        .await
+        .map_err(|error| OpenError::Stopped(Box::new(error)))?
+    }
+
+    /// Moves the write-ahead log into the database and empties it; a chore. Returns how many pages stay because a reader needs them.
+    ///
+    /// # Errors
+    /// The database cannot be written.
+    pub async fn checkpoint(&self) -> Result<u64> {
+        self.readers
+            .outside(|db| {
+                let (log, moved) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
+                    Ok((row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
+                })?;
+                Ok(count(log.saturating_sub(moved)))
+            })
+            .await
+    }
+
+    /// Writes a copy of the database, consistent as of now, to a file that does not exist yet.
+    ///
+    /// # Errors
+    /// The file exists or cannot be written.
+    pub async fn backup(&self, to: &Path) -> Result<()> {
+        let Some(to) = to.to_str().map(str::to_owned) else {
+            return Err(StoreError::Broken { action: "back up", cause: "the path is not UTF-8".into() });
+        };
+        self.readers
+            .outside(move |db| {
+                db.execute("VACUUM INTO ?1", [to])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Looks through the whole database for damage; takes time with its size.
+    ///
+    /// # Errors
+    /// What is damaged.
+    pub async fn check(&self) -> Result<()> {
+        self.readers
+            .read(|db| {
+                let found: String = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
+                if found == "ok" {
+                    return Ok(());
+                }
+                Err(StoreError::Broken { action: "vouch for the database", cause: found.into() })
+            })
+            .await
+    }
+}
+
+/// Settings that every connection has.
+fn prepare_connection(db: &Connection) -> rusqlite::Result<()> {
+    db.set_prepared_statement_cache_capacity(STATEMENTS);
+    db.busy_timeout(BUSY)?;
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
+    Ok(())
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Broken { action: "use the database", cause: Box::new(error) }
+    }
+}
+
+impl From<serde_json::Error> for StoreError {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Broken { action: "read what it holds", cause: Box::new(error) }
+    }
+}
+
+/// Turns a database error into one that says what was tried.
+fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
+    move |error| StoreError::Broken { action, cause: Box::new(error) }
+}
+
+/// A refusal of something that no caller should ask.
+fn misuse(action: &'static str, why: impl Into<String>) -> StoreError {
+    StoreError::Broken { action, cause: why.into().into() }
+}
+
+fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
+    serde_json::to_vec(value)
+        .map_err(|error| StoreError::Broken { action: "write a value as JSON", cause: Box::new(error) })
+}
+
+fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    Ok(serde_json::from_slice(bytes)?)
+}
+
+/// A count as SQLite has it; numbers above 2^63 do not occur.
+fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// A count from SQLite; columns read with it are never negative.
+fn count(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or_default()
+}

@@ -1,0 +1,505 @@
+//! Checks a tree of files before it is written: reads, complains with file, line and column, and makes canonical text. No I/O.
+//!
+//! **Ids.** A seed may bring ids (`wire.md` 5). FirstGen documents have no key for them, so they come from a document `Setup/ids.yaml`:
+//!
+//! ```yaml
+//! harnessApiVersion: '1.0'
+//! type: IDS
+//! ids:
+//!   Setup/Applications/shop/Index.yaml: naNJXkEuTUWGKVHFIx1x4g
+//! ```
+//!
+//! A document may also carry its own as a top-level key `id`. Either way the id is taken out: neither `Setup/ids.yaml` nor the key is stored,
+//! so an export has FirstGen's vocabulary only.
+//!
+//! **Files** that do not end in `.yaml` or `.yml` and lie where nothing belongs, and everything hidden (`.git`), are passed over with a warning; foreign
+//! `.yaml` files are errors, as in FirstGen's sync.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use crate::assemble::orphan;
+use crate::canonical;
+use crate::document::Document;
+use crate::name::{comma, shown};
+use crate::node::{Content, Node};
+use crate::path::{DocumentKind, DocumentPath};
+use crate::references::{NameReference, ReferenceKind, Target, references};
+use crate::steps::steps;
+use crate::view::{self, View};
+use crate::yaml::{self, ENTITY_BUDGET, Parsed};
+use crate::{EntityId, Place, Problem, code};
+
+/// Files of one import.
+pub const FILE_LIMIT: usize = 50_000;
+/// Bytes of one import: 256 MiB.
+pub const TOTAL_LIMIT: usize = 256 << 20;
+/// Bytes of one file document (manifest, values, config file): 16 MiB.
+pub const CONTENT_LIMIT: usize = 16 << 20;
+/// Errors, and warnings, that one check lists; more are counted.
+pub const PROBLEM_LIMIT: usize = 10_000;
+/// Characters of an id that a seed brings.
+pub const ID_LIMIT: usize = 128;
+
+/// One file of the tree.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceFile<'a> {
+    /// Path relative to the folder that holds `Setup`, with `/` between folders; a path inside `Setup` is understood too.
+    pub path: &'a str,
+    /// Content.
+    pub bytes: &'a [u8],
+}
+
+/// One document that is ready to be written.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PreparedDocument {
+    /// Where it goes.
+    pub path: DocumentPath,
+    /// `type` of an entity document, empty for files.
+    pub type_name: String,
+    /// Canonical text of an entity document, the bytes of a file.
+    pub body: Arc<[u8]>,
+    /// File document.
+    pub is_file: bool,
+    /// The id that the seed brings.
+    pub id: Option<EntityId>,
+    /// Names in it that stand for entities.
+    pub references: Vec<NameReference>,
+}
+
+impl PreparedDocument {
+    /// Writes names where ids stand (`behaviour.md` 18.1) and makes the text anew. Returns how many there were.
+    ///
+    /// # Errors
+    /// When its own text cannot be read again, which would be a bug.
+    pub fn names_for_ids(
+        &mut self,
+        name_of: &dyn Fn(&NameReference) -> Option<String>,
+    ) -> Result<usize, Box<Problem>> {
+        if self.is_file || !self.references.iter().any(|reference| name_of(reference).is_some()) {
+            return Ok(0);
+        }
+        let mut document = Document::parse(EntityId::from(""), self.path.clone(), &self.body)?;
+        let count = crate::references::names_for_ids(&self.path, &mut document.root, name_of);
+        self.body = document.canonical().into_bytes().into();
+        self.references = references(&self.path, &document.root);
+        Ok(count)
+    }
+}
+
+/// What a check found.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct ImportCheck {
+    /// What can be written, by path.
+    pub documents: Vec<PreparedDocument>,
+    /// What keeps the tree from being written.
+    pub errors: Vec<Problem>,
+    /// What its author should know.
+    pub warnings: Vec<Problem>,
+    /// Names that nothing in the tree has: the caller looks whether the catalog does, and reports [`unresolved`] otherwise.
+    pub unresolved: Vec<NameReference>,
+    /// `Index.yaml` paths that the tree lacks above its documents, each with the complaint to make when the catalog lacks it too.
+    pub missing_parents: Vec<(String, Problem)>,
+}
+
+/// Checks a tree. `step_kinds` are the kinds of steps that somebody can run; `None` leaves steps unchecked.
+#[must_use]
+pub fn check(files: &[SourceFile<'_>], step_kinds: Option<&BTreeSet<String>>) -> ImportCheck {
+    let mut import = Import { step_kinds, ..Import::default() };
+    if !import.fits(files) {
+        return import.check;
+    }
+    let sorted = import.paths(files);
+    import.ids(&sorted);
+    for (path, (kind_path, bytes)) in &sorted {
+        match kind_path {
+            Some(kind_path) if kind_path.kind == DocumentKind::Ids => {}
+            Some(kind_path) if sorted.contains_key(&format!("{path}.yaml")) => {
+                // `x.yaml` beside `x.yaml.yaml` is the content of a config file that happens to end in `.yaml`.
+                let file = DocumentPath { kind: DocumentKind::File, ..kind_path.clone() };
+                import.file(file, bytes);
+            }
+            Some(kind_path) if kind_path.is_file() => import.file(kind_path.clone(), bytes),
+            Some(kind_path) => import.document(kind_path, bytes),
+            None => {}
+        }
+    }
+    import.finish()
+}
+
+/// Checks a tree that must be complete in itself: names that nothing in it has are errors, names of the account's connectors warnings, for
+/// they may be on the server.
+#[must_use]
+pub fn lint(files: &[SourceFile<'_>], step_kinds: Option<&BTreeSet<String>>) -> ImportCheck {
+    let mut check = check(files, step_kinds);
+    for reference in std::mem::take(&mut check.unresolved) {
+        let of_account = reference.application.is_none();
+        let list = if of_account || reference.templated { &mut check.warnings } else { &mut check.errors };
+        push(list, unresolved(&reference));
+    }
+    for (_, problem) in std::mem::take(&mut check.missing_parents) {
+        push(&mut check.errors, problem);
+    }
+    sort(&mut check);
+    check
+}
+
+/// Checks one document that is written alone, as config-as-code does. Its own `id` key, if any, is an unknown key and stays.
+#[must_use]
+pub fn check_one(path: &str, bytes: &[u8], step_kinds: Option<&BTreeSet<String>>) -> ImportCheck {
+    let mut import = Import { step_kinds, alone: true, ..Import::default() };
+    match DocumentPath::parse(path) {
+        Ok(path) if path.is_file() => import.file(path, bytes),
+        Ok(path) if path.kind == DocumentKind::Ids => {
+            let problem =
+                Problem::new(code!("PATH_UNKNOWN"), "ids are read by an import only").item(&path.path);
+            push(&mut import.check.errors, problem);
+        }
+        Ok(path) => import.document(&path, bytes),
+        Err(problem) => push(&mut import.check.errors, *problem),
+    }
+    import.finish()
+}
+
+/// The complaint about a name that nothing has.
+#[must_use]
+pub fn unresolved(reference: &NameReference) -> Problem {
+    let noun = reference.kind.noun();
+    let home = match (&reference.owner, &reference.application) {
+        (Some(owner), _) => format!(" in {owner}"),
+        (None, Some(application)) => format!(" in application {application}"),
+        (None, None) => String::new(),
+    };
+    Problem::new(code!("REFERENCE_UNKNOWN"), format!("there is no {noun} {}{home}", shown(&reference.name)))
+        .item(shown(&reference.name))
+        .hint(format!("add the {noun}, or name one that exists"))
+        .at(reference.place.clone())
+}
+
+type Sorted<'a> = BTreeMap<String, (Option<DocumentPath>, &'a [u8])>;
+
+#[derive(Default)]
+struct Import<'k> {
+    step_kinds: Option<&'k BTreeSet<String>>,
+    /// One document by itself: no `id` key.
+    alone: bool,
+    check: ImportCheck,
+    /// Ids by path, as `Setup/ids.yaml` gives them.
+    ids: HashMap<String, (EntityId, Place)>,
+    /// Environment of each workflow, for names of infrastructure definitions.
+    environments: HashMap<(String, String), String>,
+}
+
+impl Import<'_> {
+    fn fits(&mut self, files: &[SourceFile<'_>]) -> bool {
+        let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
+        let mut fits = true;
+        for (what, found, limit) in [("files", files.len(), FILE_LIMIT), ("bytes", bytes, TOTAL_LIMIT)] {
+            if found > limit {
+                let message = format!("the tree has {found} {what}, an import takes {limit}");
+                let hint = "import it in parts";
+                push(&mut self.check.errors, Problem::new(code!("IMPORT_LIMIT"), message).hint(hint));
+                fits = false;
+            }
+        }
+        fits
+    }
+
+    /// Understands every path. Those that are wrong or passed over are reported and have no [`DocumentPath`].
+    fn paths<'a>(&mut self, files: &[SourceFile<'a>]) -> Sorted<'a> {
+        let mut sorted = Sorted::new();
+        for file in files {
+            let path = rooted(file.path);
+            let found = match DocumentPath::parse(&path) {
+                Ok(found) => Some(found),
+                Err(problem) => {
+                    self.strange(&path, *problem);
+                    None
+                }
+            };
+            if sorted.insert(path.clone(), (found, file.bytes)).is_some() {
+                let problem = Problem::new(code!("IMPORT_DUPLICATE"), "the tree has this path twice")
+                    .item(shown(&path));
+                push(&mut self.check.errors, problem);
+            }
+        }
+        sorted
+    }
+
+    /// A path where nothing belongs: an error for YAML, a warning for what tools leave behind.
+    fn strange(&mut self, path: &str, problem: Problem) {
+        let hidden =
+            path.split('/').any(|segment| segment.starts_with('.') && !matches!(segment, "." | ".."));
+        let yaml = path.ends_with(".yaml") || path.ends_with(".yml");
+        let place = Place { path: shown(path), line: 1, column: 1 };
+        if problem.code == code!("PATH_INVALID") && !hidden
+            || problem.code == code!("NAME_INVALID")
+            || (yaml && !hidden)
+        {
+            push(&mut self.check.errors, problem.at(place));
+        } else {
+            let message = "the file is not part of the configuration tree and is passed over";
+            push(
+                &mut self.check.warnings,
+                Problem::new(code!("IMPORT_PASSED_OVER"), message).item(shown(path)).at(place),
+            );
+        }
+    }
+
+    fn ids(&mut self, sorted: &Sorted<'_>) {
+        let Some((path, (_, bytes))) = sorted
+            .iter()
+            .find(|(_, (path, _))| path.as_ref().is_some_and(|path| path.kind == DocumentKind::Ids))
+        else {
+            return;
+        };
+        let root = match yaml::parse(path, bytes, &IDS_BUDGET) {
+            Ok(parsed) => parsed.root,
+            Err(problem) => return push(&mut self.check.errors, *problem),
+        };
+        let Some(ids) = root.get("ids").and_then(Node::as_mapping) else {
+            let problem =
+                Problem::new(code!("IMPORT_IDS"), "the document has no mapping `ids` of paths to ids");
+            return push(&mut self.check.errors, problem.at(place(path, &root)));
+        };
+        for entry in &ids.entries {
+            let target = rooted(&entry.key.text);
+            let at = Place { path: path.clone(), line: entry.line.max(1), column: entry.column.max(1) };
+            if !sorted.contains_key(&target) {
+                let problem = Problem::new(code!("IMPORT_IDS"), "the tree has no document at this path");
+                push(&mut self.check.errors, problem.item(shown(&target)).at(at));
+                continue;
+            }
+            match id_of(&entry.value) {
+                Some(id) => {
+                    self.ids.insert(target, (id, at));
+                }
+                None => push(&mut self.check.errors, bad_id(place(path, &entry.value))),
+            }
+        }
+    }
+
+    fn file(&mut self, path: DocumentPath, bytes: &[u8]) {
+        if bytes.len() > CONTENT_LIMIT {
+            let message = format!("the file has {} bytes, {CONTENT_LIMIT} are allowed", bytes.len());
+            let at = Place { path: path.path.clone(), line: 1, column: 1 };
+            return push(&mut self.check.errors, Problem::new(code!("IMPORT_LIMIT"), message).at(at));
+        }
+        let id = self.ids.get(&path.path).map(|(id, _)| id.clone());
+        self.check.documents.push(PreparedDocument {
+            path,
+            type_name: String::new(),
+            body: bytes.into(),
+            is_file: true,
+            id,
+            references: Vec::new(),
+        });
+    }
+
+    fn document(&mut self, path: &DocumentPath, bytes: &[u8]) {
+        let Parsed { mut root, comments } = match yaml::parse(&path.path, bytes, &ENTITY_BUDGET) {
+            Ok(parsed) => parsed,
+            Err(problem) => return push(&mut self.check.errors, *problem),
+        };
+        if let Some(comments) = comments {
+            let lines = if comments.count == 1 { "a comment" } else { "comments" };
+            let message = format!("the document has {lines}, which are not kept");
+            let at =
+                Place { path: path.path.clone(), line: comments.first_line, column: comments.first_column };
+            push(&mut self.check.warnings, Problem::new(code!("COMMENTS_DROPPED"), message).at(at));
+        }
+        let id = if self.alone { None } else { self.take_id(path, &mut root) };
+        canonical::normalise(&mut root);
+        let document = Document { id: EntityId::from(""), path: path.clone(), root };
+        let before = self.check.errors.len();
+        self.look(&document);
+        if self.check.errors.len() > before {
+            return;
+        }
+        self.check.documents.push(PreparedDocument {
+            path: path.clone(),
+            type_name: document.type_name().to_owned(),
+            body: canonical::print(&document.root).into_bytes().into(),
+            is_file: false,
+            id,
+            references: references(path, &document.root),
+        });
+    }
+
+    /// The id that a document brings, by its own key or by `Setup/ids.yaml`. The key is taken out.
+    fn take_id(&mut self, path: &DocumentPath, root: &mut Node) -> Option<EntityId> {
+        let listed = self.ids.get(&path.path).map(|(id, _)| id.clone());
+        let Some(node) = root.as_mapping_mut().and_then(|mapping| mapping.remove("id")) else {
+            return listed;
+        };
+        let Some(own) = id_of(&node) else {
+            push(&mut self.check.errors, bad_id(place(&path.path, &node)));
+            return None;
+        };
+        if listed.as_ref().is_some_and(|listed| *listed != own) {
+            let message = "the document's `id` and Setup/ids.yaml give it different ids";
+            let problem = Problem::new(code!("IMPORT_IDS"), message).at(place(&path.path, &node));
+            push(&mut self.check.errors, problem);
+        }
+        Some(own)
+    }
+
+    /// Reads the view and everything that is worth saying about the document.
+    fn look(&mut self, document: &Document) {
+        let path = &document.path;
+        let reading = view::read(document);
+        reading.errors.into_iter().chain(reading.refusals).for_each(|p| push(&mut self.check.errors, p));
+        reading.warnings.into_iter().for_each(|p| push(&mut self.check.warnings, p));
+        let top = place(&path.path, &document.root);
+        if let (Some(_), Some(problem)) = (Target::of(path), comma(&path.name)) {
+            push(&mut self.check.warnings, problem.at(top.clone()));
+        }
+        if path.kind == DocumentKind::ServiceInfrastructure {
+            let message = "the service infrastructure is used as an infrastructure definition of the same name, for its service only";
+            push(
+                &mut self.check.warnings,
+                Problem::new(code!("SERVICE_INFRASTRUCTURE"), message).at(top.clone()),
+            );
+        }
+        if !path.kind.is_used() {
+            let message = format!("nothing acts on a {} yet; it is kept", path.kind);
+            push(&mut self.check.warnings, Problem::new(code!("DOCUMENT_NOT_USED"), message).at(top));
+        }
+        if let Some(View::Workflow(workflow)) = &reading.view {
+            if let (Some(application), Some(environment)) = (&path.application, &workflow.environment_name) {
+                self.environments.insert((application.clone(), path.name.clone()), environment.clone());
+            }
+            self.steps(document);
+        }
+    }
+
+    /// Reports steps that nobody can run; a workflow that holds one is refused when it is started.
+    fn steps(&mut self, document: &Document) {
+        let Some(kinds) = self.step_kinds else { return };
+        for step in steps(&document.root) {
+            let Some(kind) = step.kind().filter(|kind| !kinds.contains(*kind)) else { continue };
+            let message = format!("no driver runs steps of type {}; the step is kept", shown(kind));
+            let name = step.node.get("name").and_then(Node::as_str).unwrap_or(kind);
+            let problem = Problem::new(code!("STEP_NOT_RUN"), message)
+                .item(shown(name))
+                .hint("a deployment of this workflow is refused while it has the step")
+                .at(place(&document.path.path, step.node));
+            push(&mut self.check.warnings, problem);
+        }
+    }
+
+    fn finish(mut self) -> ImportCheck {
+        self.duplicate_ids();
+        let targets: BTreeSet<Target> =
+            self.check.documents.iter().filter_map(|document| Target::of(&document.path)).collect();
+        let environment_of = |application: &str, workflow: &str| {
+            self.environments.get(&(application.to_owned(), workflow.to_owned())).cloned()
+        };
+        let mut names: HashMap<(ReferenceKind, &str), Vec<&Target>> = HashMap::new();
+        for target in &targets {
+            names.entry((target.kind, &target.name)).or_default().push(target);
+        }
+        let mut unresolved = Vec::new();
+        for reference in self.check.documents.iter().flat_map(|document| &document.references) {
+            let same = names.get(&(reference.kind, reference.name.as_str())).map_or(&[][..], Vec::as_slice);
+            if !same.iter().any(|target| reference.means(target, &environment_of)) {
+                unresolved.push(reference.clone());
+            }
+        }
+        self.check.unresolved = unresolved;
+        self.check.missing_parents = missing_parents(&self.check.documents);
+        sort(&mut self.check);
+        self.check
+    }
+
+    fn duplicate_ids(&mut self) {
+        let mut seen: HashMap<EntityId, String> = HashMap::new();
+        for document in &self.check.documents {
+            let Some(id) = &document.id else { continue };
+            if let Some(first) = seen.insert(id.clone(), document.path.path.clone()) {
+                let at = Place { path: document.path.path.clone(), line: 1, column: 1 };
+                let problem = Problem::new(code!("IMPORT_IDS"), "two documents have the same id");
+                push(
+                    &mut self.check.errors,
+                    problem.item(id.as_str()).detail(format!("the other is {first}")).at(at),
+                );
+            }
+        }
+    }
+}
+
+/// `Setup/ids.yaml` may name every file of the largest tree.
+const IDS_BUDGET: yaml::Budget =
+    yaml::Budget { bytes: 64 << 20, depth: 4, nodes: 4 * FILE_LIMIT, key: crate::path::PATH_LIMIT };
+
+/// The `Index.yaml` of every application, service and environment that has documents in the tree and is not in it.
+fn missing_parents(documents: &[PreparedDocument]) -> Vec<(String, Problem)> {
+    let present: BTreeSet<&str> = documents.iter().map(|document| document.path.path.as_str()).collect();
+    let mut missing: BTreeMap<String, Problem> = BTreeMap::new();
+    for document in documents {
+        let path = &document.path;
+        let Some(application) = path.application.as_deref() else { continue };
+        let mut need = |index: String, noun: &str, name: &str| {
+            if !present.contains(index.as_str()) {
+                let at = Place { path: path.path.clone(), line: 1, column: 1 };
+                missing.entry(index).or_insert_with(|| orphan(&at, path, noun, name));
+            }
+        };
+        need(DocumentPath::of_application(application), "application", application);
+        if let (Some(owner), Some((kind, noun))) = (path.owner.as_deref(), home_of(&path.path)) {
+            need(DocumentPath::of_part(kind, application, owner).unwrap_or_default(), noun, owner);
+        }
+    }
+    missing.into_iter().collect()
+}
+
+/// Whether a path lies under a service or an environment.
+fn home_of(path: &str) -> Option<(DocumentKind, &'static str)> {
+    match path.split('/').nth(3)? {
+        "Services" => Some((DocumentKind::Service, "service")),
+        "Environments" => Some((DocumentKind::Environment, "environment")),
+        _ => None,
+    }
+}
+
+/// A path from `Setup` on: one inside `Setup` gets it put before.
+fn rooted(path: &str) -> String {
+    let path = path.strip_prefix("./").unwrap_or(path);
+    if path.starts_with("Setup/") { path.to_owned() } else { format!("Setup/{path}") }
+}
+
+fn place(path: &str, node: &Node) -> Place {
+    Place { path: path.to_owned(), line: node.line.max(1), column: node.column.max(1) }
+}
+
+fn id_of(node: &Node) -> Option<EntityId> {
+    let Content::Scalar(scalar) = &node.content else { return None };
+    let good = !scalar.text.is_empty()
+        && scalar.text.chars().count() <= ID_LIMIT
+        && scalar.text.chars().all(|c| c.is_ascii_graphic());
+    good.then(|| EntityId::from(scalar.text.as_str()))
+}
+
+fn bad_id(place: Place) -> Problem {
+    let message = format!("an id is 1 to {ID_LIMIT} printable ASCII characters without blanks");
+    Problem::new(code!("IMPORT_IDS"), message).at(place)
+}
+
+/// Adds to a list that does not grow without bound.
+fn push(list: &mut Vec<Problem>, problem: Problem) {
+    if list.len() < PROBLEM_LIMIT {
+        list.push(problem);
+    } else if list.len() == PROBLEM_LIMIT {
+        list.push(Problem::new(
+            code!("IMPORT_LIMIT"),
+            format!("there are more than {PROBLEM_LIMIT} problems"),
+        ));
+    }
+}
+
+/// By path and line, as people read them.
+fn sort(check: &mut ImportCheck) {
+    for list in [&mut check.errors, &mut check.warnings] {
+        list.sort_by(|a, b| (a.place.is_none(), &a.place).cmp(&(b.place.is_none(), &b.place)));
+    }
+}

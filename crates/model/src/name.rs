@@ -1,0 +1,148 @@
+//! What may be a name: of an entity, of a variable, of a step.
+
+use crate::{Problem, code};
+
+/// Characters of an entity's name.
+pub const NAME_LIMIT: usize = 256;
+
+/// Words that a variable may not be called (`behaviour.md` 12.4).
+pub const RESERVED: [&str; 18] = [
+    "or",
+    "and",
+    "eq",
+    "ne",
+    "lt",
+    "gt",
+    "le",
+    "ge",
+    "div",
+    "mod",
+    "not",
+    "null",
+    "true",
+    "false",
+    "new",
+    "var",
+    "return",
+    "shellScriptProvisioner",
+];
+
+/// Checks the name of an entity, whoever gives it: not empty, at most [`NAME_LIMIT`] characters, no slash, no control character, no blank at
+/// its ends, not `.` or `..`.
+///
+/// # Errors
+/// `NAME_INVALID`, saying what is wrong.
+pub fn check_entity_name(name: &str) -> Result<(), Box<Problem>> {
+    let wrong = if name.trim().is_empty() {
+        "is empty"
+    } else if name.chars().count() > NAME_LIMIT {
+        "has more than 256 characters"
+    } else if name.contains(['/', '\\']) {
+        "holds a slash"
+    } else if name.chars().any(is_control) {
+        "holds a control character"
+    } else if name != name.trim() {
+        "begins or ends with a blank"
+    } else if matches!(name, "." | "..") {
+        "is a relative path"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(code!("NAME_INVALID"), format!("the name {wrong}")).item(shown(name)).into())
+}
+
+/// Checks a name that somebody gives now: as [`check_entity_name`], and without a comma, which separates names in a selection (D4).
+///
+/// # Errors
+/// `NAME_INVALID` or `NAME_COMMA`.
+pub fn check_new_entity_name(name: &str) -> Result<(), Box<Problem>> {
+    check_entity_name(name)?;
+    comma(name).map_or(Ok(()), |problem| Err(problem.into()))
+}
+
+/// The complaint about a comma in a name; imported names that hold one are kept and can be selected by id only (D4).
+#[must_use]
+pub fn comma(name: &str) -> Option<Problem> {
+    name.contains(',').then(|| {
+        Problem::new(code!("NAME_COMMA"), "the name holds a comma, which separates names in a selection")
+            .item(shown(name))
+            .hint("rename it, or select it by id")
+    })
+}
+
+/// Checks the name of a variable: letters, digits and `_`, not reserved (`behaviour.md` 12.4).
+///
+/// # Errors
+/// `VARIABLE_NAME`.
+pub fn check_variable_name(name: &str) -> Result<(), Box<Problem>> {
+    let message = if name.is_empty() {
+        "a variable has no name"
+    } else if name.chars().count() > NAME_LIMIT {
+        "the name of the variable has more than 256 characters"
+    } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        "the name of a variable may hold letters, digits and _ only"
+    } else if RESERVED.contains(&name) {
+        "the name of the variable is a reserved word"
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(code!("VARIABLE_NAME"), message).item(shown(name)).into())
+}
+
+/// Whether the name of a workflow, phase or step keeps to letters, digits, blanks, `-` and `_` (`behaviour.md` 6.1). Others are kept when
+/// imported and reported.
+#[must_use]
+pub fn is_tidy_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
+}
+
+fn is_control(character: char) -> bool {
+    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')
+}
+
+/// A name as messages show it: control characters made visible, and not longer than 80 characters.
+#[must_use]
+pub fn shown(name: &str) -> String {
+    let mut text: String = name.chars().take(80).flat_map(visible).collect();
+    if name.chars().nth(80).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+fn visible(character: char) -> Vec<char> {
+    if is_control(character) { character.escape_default().collect() } else { vec![character] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entity_names_are_checked() {
+        let long = "n".repeat(257);
+        for name in ["", "  ", "a/b", "a\nb", " a", "a ", "..", "a\u{7}", long.as_str(), "a\\b"] {
+            assert!(check_entity_name(name).is_err(), "{name:?}");
+        }
+        for name in ["a", "k8s-eu (prod): #1", "ünïcode", "a,b", &"n".repeat(256)] {
+            assert!(check_entity_name(name).is_ok(), "{name:?}");
+        }
+        assert!(check_new_entity_name("a,b").is_err());
+    }
+
+    #[test]
+    fn variable_names_are_checked() {
+        for name in ["", "a-b", "a b", "or", "null", "é", "a.b"] {
+            assert!(check_variable_name(name).is_err(), "{name:?}");
+        }
+        for name in ["infrastructure", "_x1", "ORDER", "1a"] {
+            assert!(check_variable_name(name).is_ok(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn shown_names_are_short_and_visible() {
+        assert_eq!(shown("a\nb"), "a\\nb");
+        assert_eq!(shown(&"x".repeat(300)).chars().count(), 81);
+    }
+}

@@ -1,0 +1,116 @@
+//! Services with their artifact sources, commands and config files (`behaviour.md` 5.2).
+
+use super::reader::{Reader, rest};
+use super::vocabulary;
+use crate::EntityId;
+use crate::entity::{ArtifactSource, CommandUnit, ConfigFile, Service, ServiceCommand};
+use crate::node::Node;
+use crate::path::DocumentPath;
+
+/// `Services/<svc>/Index.yaml`; sources, commands and files are documents of their own and stay empty here.
+pub(crate) fn service(
+    reader: &mut Reader<'_>,
+    id: &EntityId,
+    path: &DocumentPath,
+    root: &Node,
+) -> Option<Service> {
+    let mapping = reader.mapping(root, "service")?;
+    reader.known(mapping, "service", vocabulary::SERVICE);
+    let artifact_type = reader.filled(mapping, "artifactType").unwrap_or_else(|| "OTHER".to_owned());
+    let deployment_type = reader
+        .filled(mapping, "deploymentType")
+        .map_or_else(|| default_deployment_type(&artifact_type).to_owned(), |text| text.to_uppercase());
+    let mut variables = Vec::new();
+    for item in reader.list(mapping, "configVariables") {
+        let Some(variable) = reader.mapping(item, "configVariables") else { continue };
+        reader.known(variable, "variable", vocabulary::VARIABLE);
+        variables.push(reader.variable(variable, item));
+    }
+    Some(Service {
+        id: id.clone(),
+        application: EntityId::from(""),
+        name: path.name.clone(),
+        description: reader.text_or_empty(mapping, "description"),
+        deployment_type,
+        artifact_type,
+        variables,
+        sources: Vec::new(),
+        commands: Vec::new(),
+        config_files: Vec::new(),
+        tags: reader.tags(mapping),
+    })
+}
+
+/// What FirstGen took for documents that do not say it: they are older than the key.
+fn default_deployment_type(artifact_type: &str) -> &'static str {
+    match artifact_type {
+        "DOCKER" => "KUBERNETES",
+        "AMI" => "AMI",
+        "AWS_LAMBDA" => "AWS_LAMBDA",
+        "AWS_CODEDEPLOY" => "AWS_CODEDEPLOY",
+        "PCF" => "PCF",
+        "IIS" | "IIS_APP" | "IIS_VirtualDirectory" => "WINRM",
+        _ => "SSH",
+    }
+}
+
+/// `Services/<svc>/Artifact Servers/<name>.yaml`.
+pub(crate) fn source(
+    reader: &mut Reader<'_>,
+    id: &EntityId,
+    path: &DocumentPath,
+    root: &Node,
+) -> Option<ArtifactSource> {
+    let mapping = reader.mapping(root, "artifact source")?;
+    Some(ArtifactSource {
+        id: id.clone(),
+        name: path.name.clone(),
+        kind: reader.needed(mapping, "type", root, "artifact source"),
+        server_name: reader.filled(mapping, "serverName"),
+        properties: rest(mapping, &["harnessApiVersion", "type", "serverName"]),
+    })
+}
+
+/// `Services/<svc>/Commands/<name>.yaml`.
+pub(crate) fn command(reader: &mut Reader<'_>, path: &DocumentPath, root: &Node) -> Option<ServiceCommand> {
+    let mapping = reader.mapping(root, "service command")?;
+    reader.known(mapping, "service command", vocabulary::COMMAND);
+    let mut units = Vec::new();
+    for item in reader.list(mapping, "commandUnits") {
+        let Some(unit) = reader.mapping(item, "commandUnits") else { continue };
+        let kind = reader.needed(unit, "commandUnitType", item, "command unit");
+        let name = reader.filled(unit, "name").unwrap_or_else(|| kind.clone());
+        units.push(CommandUnit { name, kind, properties: rest(unit, &["name", "commandUnitType"]) });
+    }
+    Some(ServiceCommand {
+        name: path.name.clone(),
+        kind: reader.needed(mapping, "type", root, "service command"),
+        units,
+    })
+}
+
+/// A config file, of a service or as an override in an environment. The content lies beside the document, under its name without `.yaml`.
+pub(crate) fn config_file(
+    reader: &mut Reader<'_>,
+    id: &EntityId,
+    path: &DocumentPath,
+    root: &Node,
+) -> Option<ConfigFile> {
+    let mapping = reader.mapping(root, "config file")?;
+    reader.known(mapping, "config file", vocabulary::CONFIG_FILE);
+    let name = reader.filled(mapping, "fileName").unwrap_or_else(|| path.name.clone());
+    Some(ConfigFile {
+        id: id.clone(),
+        target_path: reader.filled(mapping, "targetFilePath").unwrap_or_else(|| name.clone()),
+        name,
+        encrypted: reader.flag(mapping, "encrypted"),
+        content_path: path.path.strip_suffix(".yaml").unwrap_or(&path.path).to_owned(),
+        service_name: reader.filled(mapping, "serviceName").or_else(|| service_of(path)),
+    })
+}
+
+/// `Config Files/Services/<svc>/<file>.yaml` names the service by its folder.
+fn service_of(path: &DocumentPath) -> Option<String> {
+    let (_, below) = path.path.rsplit_once("/Config Files/Services/")?;
+    below.split_once('/').map(|(service, _)| service.to_owned())
+}

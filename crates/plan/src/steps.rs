@@ -1,0 +1,505 @@
+//! A workflow's steps, their kinds resolved and every reason why one cannot run.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use manifold_model::entity::{Phase, Section, Service, Step, Workflow, WorkflowType};
+use manifold_model::kind::{KindName, KindSpec, Player, Stand};
+use manifold_model::plan::{PhasePlan, SectionPlan, StepKey, StepPlan, WorkflowPlan};
+use manifold_model::{Problem, code};
+use serde_json::{Map, Value};
+
+use crate::commands;
+use crate::complaints::{AtMaybe, Complaints, place};
+use crate::facts::Facts;
+use crate::kinds::Kinds;
+
+/// Deadline of one attempt of a step that says nothing, milliseconds.
+const DEFAULT_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
+
+/// Longest deadline of one attempt, milliseconds; a longer one is shortened to it.
+const MAX_TIMEOUT_MS: u64 = 24 * 60 * 60 * 1_000;
+
+/// A planned workflow and what its steps ask of the rest.
+pub(crate) struct Planned {
+    pub(crate) workflow: WorkflowPlan,
+    /// Per phase.
+    pub(crate) needs: Vec<Needs>,
+    /// Whether a barrier stands behind the lock, so that legs of one target could only time out at it.
+    pub(crate) barrier_in_lock: bool,
+}
+
+/// What the steps of a phase and its rollback need.
+#[derive(Default)]
+pub(crate) struct Needs {
+    /// The service's artifact.
+    pub(crate) artifact: bool,
+    /// The infrastructure: kind of each step that touches it, and the item types on which it can act (none: any).
+    pub(crate) infrastructure: Vec<(KindName, Vec<String>)>,
+    /// Hosts: steps that run once per instance.
+    pub(crate) hosts: bool,
+}
+
+/// Where a step stands, for checks and messages.
+struct Position<'p> {
+    stand: Stand,
+    /// `phase Deploy`, `rollback phase Undo`, `the pre-deployment steps`.
+    title: String,
+    phase: Option<usize>,
+    service: Option<&'p Service>,
+}
+
+/// Plans the steps of a workflow whose phases deploy these services.
+pub(crate) fn plan_steps(
+    catalog: &manifold_model::catalog::Catalog,
+    facts: &Facts<'_>,
+    kinds: &Kinds<'_>,
+    workflow: &Workflow,
+    services: &[Option<Arc<Service>>],
+    complaints: &mut Complaints,
+) -> Planned {
+    let mut planner = Planner {
+        catalog,
+        facts,
+        kinds,
+        workflow,
+        complaints,
+        next_key: 1,
+        barriers: HashSet::new(),
+        barrier_in_lock: false,
+        needs: workflow.phases.iter().map(|_| Needs::default()).collect(),
+    };
+    let plan = planner.workflow(services);
+    Planned { workflow: plan, needs: planner.needs, barrier_in_lock: planner.barrier_in_lock }
+}
+
+struct Planner<'q> {
+    catalog: &'q manifold_model::catalog::Catalog,
+    facts: &'q Facts<'q>,
+    kinds: &'q Kinds<'q>,
+    workflow: &'q Workflow,
+    complaints: &'q mut Complaints,
+    next_key: StepKey,
+    barriers: HashSet<String>,
+    barrier_in_lock: bool,
+    needs: Vec<Needs>,
+}
+
+impl Planner<'_> {
+    fn workflow(&mut self, services: &[Option<Arc<Service>>]) -> WorkflowPlan {
+        let workflow = self.workflow;
+        let outside =
+            |stand, title: &str| Position { stand, title: title.to_owned(), phase: None, service: None };
+        let pre_deployment = workflow
+            .pre_deployment
+            .as_ref()
+            .map(|section| self.section(section, &outside(Stand::PreDeployment, "the pre-deployment steps")));
+        let (rollbacks, unmatched) = rollbacks(workflow);
+        for rollback in unmatched {
+            self.complaints.warn(
+                Problem::new(
+                    code!("ROLLBACK_PHASE_UNMATCHED"),
+                    format!(
+                        "rollback phase {} of the workflow {} undoes no phase",
+                        rollback.name, workflow.name
+                    ),
+                )
+                .item(rollback.name.clone())
+                .hint("let phaseNameForRollback name a phase of the workflow"),
+            );
+        }
+        let mut phases = Vec::with_capacity(workflow.phases.len());
+        for (index, phase) in workflow.phases.iter().enumerate() {
+            let service = services.get(index).and_then(Option::as_deref);
+            let rollback = rollbacks.get(index).copied().flatten();
+            phases.push(self.phase(index, phase, rollback, service));
+        }
+        let post_deployment = workflow.post_deployment.as_ref().map(|section| {
+            self.section(section, &outside(Stand::PostDeployment, "the post-deployment steps"))
+        });
+        WorkflowPlan {
+            id: workflow.id.clone(),
+            name: workflow.name.clone(),
+            description: workflow.description.clone(),
+            kind: workflow.kind,
+            locks: workflow.locks_infrastructure && workflow.kind != WorkflowType::Build,
+            pre_deployment,
+            phases,
+            post_deployment,
+            strategies: workflow.failure_strategies.clone(),
+        }
+    }
+
+    fn phase(
+        &mut self,
+        index: usize,
+        phase: &Phase,
+        rollback: Option<&Phase>,
+        service: Option<&Service>,
+    ) -> PhasePlan {
+        let stand = match self.workflow.kind {
+            WorkflowType::Build => Stand::Build,
+            _ => Stand::Phase,
+        };
+        let forward = Position { stand, title: format!("phase {}", phase.name), phase: Some(index), service };
+        let sections = phase.sections.iter().map(|section| self.section(section, &forward)).collect();
+        let rollback_sections = match rollback {
+            None => Vec::new(),
+            Some(rollback) => {
+                let back = Position {
+                    stand: Stand::Rollback,
+                    title: format!("rollback phase {}", rollback.name),
+                    phase: Some(index),
+                    service,
+                };
+                rollback.sections.iter().map(|section| self.section(section, &back)).collect()
+            }
+        };
+        PhasePlan {
+            name: phase.name.clone(),
+            rollback_name: rollback.map(|rollback| rollback.name.clone()),
+            deployment_type: phase.deployment_type.clone(),
+            overrides: phase.overrides.clone(),
+            sections,
+            rollback: rollback_sections,
+        }
+    }
+
+    fn section(&mut self, section: &Section, position: &Position<'_>) -> SectionPlan {
+        SectionPlan {
+            name: section.name.clone(),
+            kind: section.kind.clone(),
+            parallel: section.parallel,
+            steps: section.steps.iter().filter_map(|step| self.step(step, position)).collect(),
+            skips: section.skips.clone(),
+            strategies: section.failure_strategies.clone(),
+            rolls_back: section.rolls_back.clone(),
+            wait_seconds: section.wait_seconds,
+        }
+    }
+
+    /// A step; `None` when nothing on offer can run it, which is then a reason why not.
+    fn step(&mut self, step: &Step, position: &Position<'_>) -> Option<StepPlan> {
+        let key = self.next_key;
+        self.next_key += 1;
+        let road = Road::of(step);
+        let Some(spec) = self.kinds.get(road.task_kind(step)) else {
+            self.refuse(
+                step,
+                position,
+                code!("KIND_NOT_OFFERED"),
+                format!("is of the type {}, which nothing here can run", road.task_kind(step)),
+                "take the step out, set its stage to Skip always, or connect a delegate that offers the type",
+            );
+            return None;
+        };
+        self.check_stand(step, position, spec);
+        self.check_properties(step, position, spec);
+        self.check_road(step, position, &road);
+        let timeout_ms = self.timeout(step, position);
+        let player = if matches!(road, Road::Host) { Player::Delegate } else { spec.player };
+        let player = if matches!(road, Road::Instances) { Player::Instances } else { player };
+        let mut needs_artifact = step.properties.values().any(commands::value_mentions_artifact);
+        match step.kind.as_str() {
+            "COMMAND" => needs_artifact |= self.command(step, position),
+            "BARRIER" => self.barrier(step, position),
+            _ => {}
+        }
+        self.note_needs(position, spec, player, &road, needs_artifact);
+        Some(StepPlan {
+            key,
+            name: step.name.clone(),
+            kind: KindName::from(step.kind.as_str()),
+            task_kind: spec.name.clone(),
+            class: spec.class_of(&step.properties),
+            player,
+            properties: step.properties.clone(),
+            timeout_ms,
+            deploys: spec.deploys,
+            needs_artifact,
+        })
+    }
+
+    fn refuse(
+        &mut self,
+        step: &Step,
+        position: &Position<'_>,
+        code: manifold_model::Code,
+        what: String,
+        hint: &str,
+    ) {
+        let problem = Problem::new(
+            code,
+            format!("step {} of {} of the workflow {} {what}", step.name, position.title, self.workflow.name),
+        )
+        .item(step.name.clone())
+        .hint(hint);
+        self.complain(step, problem);
+    }
+
+    fn complain(&mut self, step: &Step, problem: Problem) {
+        let workflow = self.workflow;
+        let place = place(self.catalog, &workflow.application, "Workflows", &workflow.name, step.line);
+        self.complaints.refuse(problem.at_maybe(place));
+    }
+
+    fn check_stand(&mut self, step: &Step, position: &Position<'_>, spec: &KindSpec) {
+        if !spec.stands.contains(&position.stand) {
+            self.refuse(
+                step,
+                position,
+                code!("KIND_MISPLACED"),
+                format!("is of the type {}, which may not stand there", spec.name),
+                "move the step to a place where its type may stand",
+            );
+        }
+    }
+
+    fn check_properties(&mut self, step: &Step, position: &Position<'_>, spec: &KindSpec) {
+        for property in spec.properties.iter().filter(|property| property.required) {
+            let missing = match step.properties.get(&property.name) {
+                None | Some(Value::Null) => true,
+                Some(Value::String(text)) => text.trim().is_empty(),
+                Some(_) => false,
+            };
+            if missing {
+                self.refuse(
+                    step,
+                    position,
+                    code!("STEP_PROPERTY_MISSING"),
+                    format!("has no {}, without which it cannot run", property.name),
+                    "give the property a value",
+                );
+            }
+        }
+    }
+
+    /// What scripts on hosts need beyond their properties.
+    fn check_road(&mut self, step: &Step, position: &Position<'_>, road: &Road) {
+        match road {
+            Road::Delegate | Road::Other => return,
+            Road::NoHost => self.refuse(
+                step,
+                position,
+                code!("STEP_PROPERTY_MISSING"),
+                "runs on a host and has no host".to_owned(),
+                "give the property host a value, or set executeOnDelegate",
+            ),
+            Road::Instances if position.phase.is_none() => self.refuse(
+                step,
+                position,
+                code!("KIND_MISPLACED"),
+                "uses an instance, and there is none outside a phase".to_owned(),
+                "give the property host an explicit host",
+            ),
+            Road::Instances | Road::Host => {}
+        }
+        if text(&step.properties, "connectionType") == Some("WINRM") {
+            self.refuse(
+                step,
+                position,
+                code!("STEP_UNSUPPORTED"),
+                "connects by WINRM, which cannot be done yet".to_owned(),
+                "use connectionType SSH",
+            );
+        }
+        if let Some(name) = CREDENTIALS.iter().find_map(|key| text(&step.properties, key)) {
+            self.credential(step, position, name);
+        }
+    }
+
+    fn credential(&mut self, step: &Step, position: &Position<'_>, name: &str) {
+        if missing_secret(self.facts, name) {
+            self.refuse(
+                step,
+                position,
+                code!("CREDENTIAL_UNKNOWN"),
+                format!("uses the SSH credential {name}, which does not exist"),
+                "create the SSH credential, or name one that exists",
+            );
+        }
+    }
+
+    /// Whether the service command needs the artifact; its faults are complaints about the step.
+    fn command(&mut self, step: &Step, position: &Position<'_>) -> bool {
+        if flag(&step.properties, "executeOnDelegate") == Some(true) {
+            self.refuse(
+                step,
+                position,
+                code!("STEP_UNSUPPORTED"),
+                "runs a service command on the delegate, which cannot be done yet".to_owned(),
+                "run it on the hosts, or use a SHELL_SCRIPT step",
+            );
+        }
+        // A missing name was complained about with the other properties.
+        let Some(name) = text(&step.properties, "commandName") else { return false };
+        let Some(service) = position.service else { return false };
+        let (needs_artifact, problems) = commands::look(service, name);
+        for mut problem in problems {
+            problem.detail = Some(match problem.detail.take() {
+                Some(detail) => format!("{detail}; {}", self.called_by(step, position)),
+                None => self.called_by(step, position),
+            });
+            self.complain(step, problem);
+        }
+        needs_artifact
+    }
+
+    fn called_by(&self, step: &Step, position: &Position<'_>) -> String {
+        format!("called by step {} of {} of the workflow {}", step.name, position.title, self.workflow.name)
+    }
+
+    /// A barrier's identifier is literal and unique in the workflow (`behaviour.md` 8.3).
+    fn barrier(&mut self, step: &Step, position: &Position<'_>) {
+        self.barrier_in_lock |= position.stand != Stand::PreDeployment;
+        let Some(identifier) = text(&step.properties, "identifier") else { return };
+        let fault = if identifier.contains("${") {
+            "has a barrier identifier with an expression, and it must be literal".to_owned()
+        } else if !self.barriers.insert(identifier.to_owned()) {
+            format!("has the barrier identifier {identifier}, which another step of the workflow has too")
+        } else {
+            return;
+        };
+        self.refuse(
+            step,
+            position,
+            code!("BARRIER_IDENTIFIER"),
+            fault,
+            "give each barrier of a workflow a literal identifier of its own",
+        );
+    }
+
+    fn timeout(&mut self, step: &Step, position: &Position<'_>) -> u64 {
+        for (key, unit_ms) in [("timeoutMillis", 1), ("stateTimeoutInMinutes", 60_000)] {
+            let number = match step.properties.get(key) {
+                None | Some(Value::Null) => continue,
+                Some(Value::String(text)) if text.trim().is_empty() => continue,
+                Some(Value::String(text)) => text.trim().parse::<u64>().ok(),
+                Some(value) => value.as_u64(),
+            };
+            match number {
+                Some(0) => {}
+                Some(number) => return number.saturating_mul(unit_ms).min(MAX_TIMEOUT_MS),
+                None => self.refuse(
+                    step,
+                    position,
+                    code!("STEP_TIMEOUT_INVALID"),
+                    format!("has a {key} that is not a whole number"),
+                    "write the time as a whole number",
+                ),
+            }
+        }
+        DEFAULT_TIMEOUT_MS
+    }
+
+    fn note_needs(
+        &mut self,
+        position: &Position<'_>,
+        spec: &KindSpec,
+        player: Player,
+        road: &Road,
+        needs_artifact: bool,
+    ) {
+        let Some(needs) = position.phase.and_then(|index| self.needs.get_mut(index)) else { return };
+        needs.artifact |= needs_artifact;
+        needs.hosts |= player == Player::Instances;
+        // A script with an explicit host leaves the infrastructure alone.
+        let touches = spec.touches_infrastructure && !matches!(road, Road::Host);
+        if touches && !needs.infrastructure.iter().any(|(kind, _)| *kind == spec.name) {
+            needs.infrastructure.push((spec.name.clone(), spec.infrastructure_types.clone()));
+        }
+    }
+}
+
+/// Keys that name the SSH credential of a script, best first.
+const CREDENTIALS: [&str; 2] = ["sshKeyRefName", "connectionAttributeName"];
+
+/// Where a step's work is done.
+enum Road {
+    /// A script on the delegate.
+    Delegate,
+    /// A script on one explicit host.
+    Host,
+    /// A script once per instance.
+    Instances,
+    /// A script for a host that nothing names.
+    NoHost,
+    /// As the kind says.
+    Other,
+}
+
+impl Road {
+    fn of(step: &Step) -> Self {
+        if step.kind != "SHELL_SCRIPT" {
+            return Self::Other;
+        }
+        let host = text(&step.properties, "host");
+        let connection = CREDENTIALS.iter().any(|key| text(&step.properties, key).is_some());
+        match flag(&step.properties, "executeOnDelegate") {
+            Some(true) => return Self::Delegate,
+            None if host.is_none() && !connection => return Self::Delegate,
+            Some(false) | None => {}
+        }
+        let per_instance = ["host", "scriptString", "commandPath"]
+            .iter()
+            .filter_map(|key| text(&step.properties, key))
+            .any(|text| commands::mentions(text, "instance") || commands::mentions(text, "host"));
+        match (per_instance, host) {
+            (true, _) => Self::Instances,
+            (false, Some(_)) => Self::Host,
+            (false, None) => Self::NoHost,
+        }
+    }
+
+    fn task_kind<'s>(&self, step: &'s Step) -> &'s str {
+        match self {
+            Self::Host | Self::Instances | Self::NoHost => "SHELL_SCRIPT_ON_HOST",
+            Self::Delegate | Self::Other => &step.kind,
+        }
+    }
+}
+
+/// A property that is a text and not blank.
+pub(crate) fn text<'p>(properties: &'p Map<String, Value>, key: &str) -> Option<&'p str> {
+    properties.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
+}
+
+/// A property that is a boolean, or the text of one.
+fn flag(properties: &Map<String, Value>, key: &str) -> Option<bool> {
+    match properties.get(key)? {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) => text.trim().to_ascii_lowercase().parse().ok(),
+        _ => None,
+    }
+}
+
+/// Whether a literal name of a secret is known not to exist.
+pub(crate) fn missing_secret(facts: &Facts<'_>, name: &str) -> bool {
+    !name.contains("${") && facts.secrets.is_some_and(|secrets| !secrets.contains(name))
+}
+
+/// The rollback phase of each phase: by `phaseNameForRollback`; those that name none go to the phases left over, in order.
+pub(crate) fn rollbacks(workflow: &Workflow) -> (Vec<Option<&Phase>>, Vec<&Phase>) {
+    let mut found: Vec<Option<&Phase>> = vec![None; workflow.phases.len()];
+    let mut unmatched = Vec::new();
+    let (named, unnamed): (Vec<&Phase>, Vec<&Phase>) =
+        workflow.rollback_phases.iter().partition(|rollback| rollback.rolls_back.is_some());
+    for rollback in named {
+        let slot = workflow
+            .phases
+            .iter()
+            .zip(found.iter_mut())
+            .find(|(phase, slot)| slot.is_none() && rollback.rolls_back.as_ref() == Some(&phase.name));
+        match slot {
+            Some((_, slot)) => *slot = Some(rollback),
+            None => unmatched.push(rollback),
+        }
+    }
+    for rollback in unnamed {
+        match found.iter_mut().find(|slot| slot.is_none()) {
+            Some(slot) => *slot = Some(rollback),
+            None => unmatched.push(rollback),
+        }
+    }
+    (found, unmatched)
+}

@@ -1,0 +1,338 @@
+//! Tasks and the leases under which they are held. A task of an execution is deleted when it ends: its outcome is in the journal.
+
+use manifold_model::task::{Outcome, Task, TaskResult};
+use manifold_model::{ExecutionId, Millis, TaskId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use super::writer::Writing;
+use super::{count, from_json, inbox, int, to_json};
+use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow};
+
+const QUEUED: i64 = 0;
+const LEASED: i64 = 1;
+const ENDED: i64 = 2;
+/// How long the outcome of a task without an execution is kept for whoever asked (24 h).
+const KEEP_ENDED: Millis = 24 * 60 * 60 * 1000;
+/// Different sets of needs that one claim looks at; tasks beyond wait until earlier ones are taken.
+const NEEDS_SEEN: usize = 1024;
+
+const COLUMNS: &str = "t.body, (SELECT id FROM executions e WHERE e.number = t.execution), t.holder, t.fence, \
+                       t.deliveries, t.queued_at, t.outcome, t.cancelled";
+
+// ---------------------------------------------------------------- leases
+
+/// What a new lease of this holder fences: `node/<node id>` of `node/<node id>/<connection>`, else the holder itself.
+fn node(holder: &str) -> &str {
+    let Some(rest) = holder.strip_prefix("node/") else { return holder };
+    let length = rest.find('/').unwrap_or(rest.len());
+    holder.get(.."node/".len() + length).unwrap_or(holder)
+}
+
+pub(super) fn lease(writing: &mut Writing<'_>, holder: &str, now: Millis) -> Result<Lease> {
+    let fence: i64 = writing
+        .sql(
+            "INSERT INTO counters (name, value) VALUES ('fence', 1) \
+             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
+        )?
+        .query_row([], |row| row.get(0))?;
+    let earlier: Vec<i64> = writing
+        .sql("DELETE FROM leases WHERE node = ?1 RETURNING fence")?
+        .query_map([node(holder)], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for earlier in earlier {
+        requeue(writing, earlier, now)?;
+    }
+    writing.sql("INSERT INTO leases (holder, node, fence) VALUES (?1, ?2, ?3)")?.execute(params![
+        holder,
+        node(holder),
+        fence
+    ])?;
+    Ok(Lease { holder: holder.to_owned(), fence: count(fence) })
+}
+
+pub(super) fn release(writing: &mut Writing<'_>, lease: &Lease) -> Result<()> {
+    let given_up = writing
+        .sql("DELETE FROM leases WHERE holder = ?1 AND fence = ?2")?
+        .execute(params![lease.holder, int(lease.fence)])?;
+    if given_up == 0 {
+        return Err(fenced(lease));
+    }
+    let now = writing.now();
+    requeue(writing, int(lease.fence), now)
+}
+
+/// Puts the tasks of a fenced lease back; whoever takes them must look before it acts.
+fn requeue(writing: &mut Writing<'_>, fence: i64, now: Millis) -> Result<()> {
+    let requeued = writing
+        .sql(
+            "UPDATE tasks SET state = ?2, holder = NULL, fence = NULL, deliveries = deliveries + 1, queued_at = ?3 \
+             WHERE fence = ?1 AND state = ?4",
+        )?
+        .execute(params![fence, QUEUED, now, LEASED])?;
+    if requeued > 0 {
+        writing.hint(Hint::Tasks);
+    }
+    Ok(())
+}
+
+fn must_hold(writing: &Writing<'_>, lease: &Lease) -> Result<()> {
+    let held = writing
+        .sql("SELECT 1 FROM leases WHERE holder = ?1 AND fence = ?2")?
+        .exists(params![lease.holder, int(lease.fence)])?;
+    if held { Ok(()) } else { Err(fenced(lease)) }
+}
+
+fn fenced(lease: &Lease) -> StoreError {
+    StoreError::Fenced { what: format!("the lease of {}", lease.holder), fence: lease.fence }
+}
+
+// ---------------------------------------------------------------- queueing and ending
+
+/// Queues a task, or hands it to a holder at once.
+pub(super) fn add(
+    writing: &mut Writing<'_>,
+    execution: Option<i64>,
+    task: &Task,
+    lease: Option<&Lease>,
+    now: Millis,
+) -> Result<()> {
+    if let Some(lease) = lease {
+        must_hold(writing, lease)?;
+    }
+    let added = writing
+        .sql(
+            "INSERT INTO tasks (id, execution, kind, needs, state, holder, fence, queued_at, body) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+        )?
+        .execute(params![
+            task.id.as_str(),
+            execution,
+            task.kind.as_str(),
+            needs(task)?,
+            if lease.is_some() { LEASED } else { QUEUED },
+            lease.map(|lease| lease.holder.as_str()),
+            lease.map(|lease| int(lease.fence)),
+            now,
+            to_json(task)?
+        ])?;
+    if added == 0 {
+        return Err(StoreError::Exists(format!("task {}", task.id)));
+    }
+    if lease.is_none() {
+        writing.hint(Hint::Tasks);
+    }
+    Ok(())
+}
+
+/// Selectors and capabilities wanted, as sorted JSON; empty for a task that any delegate may take.
+fn needs(task: &Task) -> Result<String> {
+    if task.selectors.is_empty() && task.capabilities.is_empty() {
+        return Ok(String::new());
+    }
+    let sorted = |names: &[String]| {
+        let mut names = names.to_vec();
+        names.sort();
+        names.dedup();
+        names
+    };
+    Ok(serde_json::to_string(&(sorted(&task.selectors), sorted(&task.capabilities)))?)
+}
+
+/// Ends a task of an execution under its lease.
+pub(super) fn end_in_journal(
+    writing: &Writing<'_>,
+    execution: i64,
+    task: &TaskId,
+    lease: &Lease,
+) -> Result<()> {
+    must_hold(writing, lease)?;
+    let ended = writing
+        .sql("DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = ?3 AND holder = ?4 AND fence = ?5")?
+        .execute(params![task.as_str(), execution, LEASED, lease.holder, int(lease.fence)])?;
+    if ended == 0 {
+        return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
+    }
+    Ok(())
+}
+
+/// Ends a task without an execution under its lease, and forgets such tasks that ended long ago.
+pub(super) fn end_alone(
+    writing: &mut Writing<'_>,
+    task: &TaskId,
+    lease: &Lease,
+    outcome: &Outcome,
+) -> Result<()> {
+    must_hold(writing, lease)?;
+    let now = writing.now();
+    let ended = writing
+        .sql(
+            "UPDATE tasks SET state = ?5, holder = NULL, fence = NULL, cancelled = 0, ended_at = ?6, outcome = ?7 \
+             WHERE id = ?1 AND execution IS NULL AND state = ?2 AND holder = ?3 AND fence = ?4",
+        )?
+        .execute(params![
+            task.as_str(),
+            LEASED,
+            lease.holder,
+            int(lease.fence),
+            ENDED,
+            now,
+            to_json(outcome)?
+        ])?;
+    if ended == 0 {
+        return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
+    }
+    writing
+        .sql("DELETE FROM tasks WHERE state = 2 AND ended_at < ?1")?
+        .execute([now.saturating_sub(KEEP_ENDED)])?;
+    writing.hint(Hint::TaskEnded(task.clone()));
+    Ok(())
+}
+
+/// Drops tasks that nobody has begun, telling the execution that they will not run; marks those that somebody has, or may have, begun.
+pub(super) fn cancel(
+    writing: &mut Writing<'_>,
+    execution: i64,
+    id: &ExecutionId,
+    tasks: &[TaskId],
+) -> Result<()> {
+    for task in tasks {
+        let dropped = writing
+            .sql("DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = ?3 AND deliveries = 0")?
+            .execute(params![task.as_str(), execution, QUEUED])?;
+        if dropped > 0 {
+            let outcome = Outcome::of(TaskResult::Cancelled);
+            let item = InboxItem::TaskEnded { task: task.clone(), outcome };
+            inbox::put(writing, execution, id.as_str(), &item)?;
+            continue;
+        }
+        writing
+            .sql("UPDATE tasks SET cancelled = 1 WHERE id = ?1 AND execution = ?2")?
+            .execute(params![task.as_str(), execution])?;
+    }
+    Ok(())
+}
+
+// ---------------------------------------------------------------- claiming
+
+/// Takes queued tasks, oldest first. Tasks with equal kind and needs stand together in the index, so those that this holder cannot take cost
+/// one look for all of them.
+pub(super) fn claim(writing: &Writing<'_>, lease: &Lease, offer: &ClaimOffer) -> Result<Vec<TaskRow>> {
+    must_hold(writing, lease)?;
+    let mut oldest: Vec<i64> = Vec::new();
+    for kind in &offer.kinds {
+        for needs in needs_queued(writing, kind)? {
+            if !meets(offer, &needs)? {
+                continue;
+            }
+            let numbers: Vec<i64> = writing
+                .sql(
+                    "SELECT number FROM tasks WHERE state = 0 AND kind = ?1 AND needs = ?2 ORDER BY number LIMIT ?3",
+                )?
+                .query_map(params![kind, needs, offer.max], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            oldest.extend(numbers);
+        }
+    }
+    oldest.sort_unstable();
+    oldest.dedup();
+    oldest.truncate(offer.max as usize);
+    oldest.into_iter().map(|number| hand_over(writing, number, lease)).collect()
+}
+
+/// The different needs among queued tasks of a kind, one seek each.
+fn needs_queued(writing: &Writing<'_>, kind: &str) -> Result<Vec<String>> {
+    let mut all: Vec<String> = Vec::new();
+    let mut after = None;
+    while all.len() < NEEDS_SEEN {
+        let next: Option<String> = match after {
+            None => writing
+                .sql("SELECT needs FROM tasks WHERE state = 0 AND kind = ?1 ORDER BY needs LIMIT 1")?
+                .query_row([kind], |row| row.get(0))
+                .optional()?,
+            Some(after) => writing
+                .sql(
+                    "SELECT needs FROM tasks WHERE state = 0 AND kind = ?1 AND needs > ?2 ORDER BY needs LIMIT 1",
+                )?
+                .query_row([kind, after], |row| row.get(0))
+                .optional()?,
+        };
+        match next {
+            None => break,
+            Some(next) => all.push(next),
+        }
+        after = all.last().map(String::as_str);
+    }
+    Ok(all)
+}
+
+fn meets(offer: &ClaimOffer, needs: &str) -> Result<bool> {
+    if needs.is_empty() {
+        return Ok(true);
+    }
+    let (selectors, capabilities): (Vec<String>, Vec<String>) = serde_json::from_str(needs)?;
+    Ok(selectors.iter().all(|wanted| offer.selectors.contains(wanted))
+        && capabilities.iter().all(|wanted| offer.capabilities.contains(wanted)))
+}
+
+fn hand_over(writing: &Writing<'_>, number: i64, lease: &Lease) -> Result<TaskRow> {
+    writing
+        .sql("UPDATE tasks SET state = ?2, holder = ?3, fence = ?4 WHERE number = ?1")?
+        .execute(params![number, LEASED, lease.holder, int(lease.fence)])?;
+    writing
+        .sql(&format!("SELECT {COLUMNS} FROM tasks t WHERE t.number = ?1"))?
+        .query_row([number], |row| Ok(task(row)))?
+}
+
+// ---------------------------------------------------------------- reading
+
+pub(super) fn one(db: &Connection, id: &str) -> Result<Option<TaskRow>> {
+    db.prepare_cached(&format!("SELECT {COLUMNS} FROM tasks t WHERE t.id = ?1"))?
+        .query_and_then([id], task)?
+        .next()
+        .transpose()
+}
+
+pub(super) fn cancelled(db: &Connection, lease: &Lease) -> Result<Vec<TaskId>> {
+    Ok(db
+        .prepare_cached(
+            "SELECT id FROM tasks WHERE cancelled = 1 AND fence = ?1 AND holder = ?2 ORDER BY number",
+        )?
+        .query_map(params![int(lease.fence), lease.holder], |row| row.get::<_, String>(0))?
+        .map(|id| id.map(TaskId::from))
+        .collect::<rusqlite::Result<_>>()?)
+}
+
+pub(super) fn waiting(db: &Connection, queued_before: Millis, limit: u32) -> Result<Vec<TaskRow>> {
+    db.prepare_cached(&format!(
+        "SELECT {COLUMNS} FROM tasks t WHERE t.state = 0 AND t.queued_at < ?1 ORDER BY t.number LIMIT ?2"
+    ))?
+    .query_and_then(params![queued_before, limit], task)?
+    .collect()
+}
+
+fn task(row: &Row<'_>) -> Result<TaskRow> {
+    let holder: Option<String> = row.get(2)?;
+    let fence: Option<i64> = row.get(3)?;
+    Ok(TaskRow {
+        task: from_json(&row.get::<_, Vec<u8>>(0)?)?,
+        execution: row.get::<_, Option<String>>(1)?.map(ExecutionId::from),
+        lease: holder.zip(fence).map(|(holder, fence)| Lease { holder, fence: count(fence) }),
+        deliveries: row.get(4)?,
+        queued_at: row.get(5)?,
+        outcome: row.get::<_, Option<Vec<u8>>>(6)?.map(|body| from_json(&body)).transpose()?,
+        cancelled: row.get(7)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::node;
+
+    #[test]
+    fn connections_of_a_node_are_one_node() {
+        assert_eq!(node("node/a/1"), "node/a");
+        assert_eq!(node("node/a"), "node/a");
+        assert_eq!(node("node/a/1/x"), "node/a");
+        assert_eq!(node("delegate/7"), "delegate/7");
+    }
+}
