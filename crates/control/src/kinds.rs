@@ -1,0 +1,16 @@
+//! Kinds of steps that can be played now.
+
+use manifold_model::kind::KindSpec;
+
+/// Who knows which kinds the connected delegates and the engine offer.
+pub trait KindsOnOffer: Send + Sync + 'static {
+    /// All kinds on offer, each name once.
+    fn kinds(&self) -> Vec<KindSpec>;
+}
+
+/// A list that never changes.
+impl KindsOnOffer for Vec<KindSpec> {
+    fn kinds(&self) -> Vec<KindSpec> {
+        self.clone()
+    }
+}

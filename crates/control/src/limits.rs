@@ -1,0 +1,39 @@
+//! Limits of the use cases, all on `docs/limits.md`.
+
+use std::time::Duration;
+
+/// Limits of the use cases.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Infrastructures selected for one stage (D6).
+    pub infrastructures_per_stage: u32,
+    /// Notes of an execution, characters.
+    pub notes_chars: usize,
+    /// Files in one import.
+    pub import_files: usize,
+    /// Bytes of one file of an import.
+    pub import_file_bytes: usize,
+    /// Bytes of all files of one import, unpacked.
+    pub import_bytes: usize,
+    /// How long a start waits for the collection of one artifact source.
+    pub collect_wait: Duration,
+    /// Bytes of one secret.
+    pub secret_bytes: usize,
+    /// Allow kinds that exist for measurements and tests only.
+    pub test_kinds: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            infrastructures_per_stage: 10_000,
+            notes_chars: 10_000,
+            import_files: 50_000,
+            import_file_bytes: 5 << 20,
+            import_bytes: 200 << 20,
+            collect_wait: Duration::from_secs(90),
+            secret_bytes: 1 << 20,
+            test_kinds: false,
+        }
+    }
+}
