@@ -247,7 +247,8 @@ mod tests {
         assert_eq!(settings.listen.port(), 2);
         assert_eq!(settings.limits.lock_queue, 3);
         std::fs::write(&path, "listen = \"127.0.0.1:1\"\nlisten_on = 3\n").unwrap();
-        let refused = super::settings(ServerFlags { config: Some(path), ..ServerFlags::default() }).unwrap_err();
+        let refused =
+            super::settings(ServerFlags { config: Some(path), ..ServerFlags::default() }).unwrap_err();
         assert!(refused.detail.unwrap().contains("line 2"));
     }
 

@@ -35,7 +35,10 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
         match delegate.run(ours, shutdown.clone()).await {
             Ok(Ended::Shutdown) => {}
             Ok(_) => tracing::info!("the delegate inside the server connects anew"),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the delegate inside the server lost its connection"),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the delegate inside the server lost its connection"
+            ),
         }
         if let Ok(Err(error)) = serving.await {
             tracing::error!(error = &error as &dyn std::error::Error, "a delegate's connection broke");

@@ -60,14 +60,14 @@ pub async fn start(settings: Settings) -> Result<Server> {
         limits: limits(&settings),
     }));
     let admin_key = admin_key::ensure(&control, &settings.admin_key_path()).await?;
-    let listener = TcpListener::bind(settings.listen)
-        .await
-        .with_context(|| format!("listen on {}", settings.listen))?;
+    let listener =
+        TcpListener::bind(settings.listen).await.with_context(|| format!("listen on {}", settings.listen))?;
     let address = listener.local_addr().context("read the address listened on")?;
     let config = runtime_config(&store, &settings, &clock).await?;
-    let runtime = Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
-        .await
-        .context("start the runtime")?;
+    let runtime =
+        Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
+            .await
+            .context("start the runtime")?;
     let delegate = (!settings.no_delegate)
         .then(|| tokio::spawn(embedded::run(runtime.clone(), settings.clone(), shutdown.clone())));
     if let Some(seed) = &settings.seed {
@@ -103,7 +103,11 @@ impl Server {
     }
 }
 
-async fn serve(listener: TcpListener, router: axum::Router, shutdown: CancellationToken) -> std::io::Result<()> {
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
@@ -118,10 +122,8 @@ async fn open_store(settings: &Settings, clock: &Arc<SystemClock>) -> Result<Arc
 
 /// The account of the store: that of the first start holds.
 async fn account(store: &dyn Store, settings: &Settings) -> Result<String> {
-    let wanted = settings
-        .account_id
-        .clone()
-        .unwrap_or_else(|| manifold_model::EntityId::random().to_string());
+    let wanted =
+        settings.account_id.clone().unwrap_or_else(|| manifold_model::EntityId::random().to_string());
     let holds = store.put_setting("account_id", &wanted, true).await.context("read the account id")?;
     if settings.account_id.as_ref().is_some_and(|given| *given != holds) {
         anyhow::bail!("the store belongs to account {holds}, not to {wanted}; leave --account-id out");
@@ -129,7 +131,11 @@ async fn account(store: &dyn Store, settings: &Settings) -> Result<String> {
     Ok(holds)
 }
 
-async fn runtime_config(store: &Arc<dyn Store>, settings: &Settings, clock: &Arc<SystemClock>) -> Result<Config> {
+async fn runtime_config(
+    store: &Arc<dyn Store>,
+    settings: &Settings,
+    clock: &Arc<SystemClock>,
+) -> Result<Config> {
     let fresh = manifold_model::EntityId::random().to_string();
     let node = store.put_setting("node_id", &fresh, true).await.context("read the node id")?;
     let clock = Arc::clone(clock);

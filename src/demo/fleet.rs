@@ -84,6 +84,20 @@ impl Fleet {
         let user_key = user_key.to_openssh(LineEnding::LF).context("write the user's key")?.to_string();
         Ok(Self { infrastructures: grouped(planned), port, user_key, known_hosts })
     }
+
+    /// Ends the processes that deployments left on the hosts.
+    pub async fn stop_processes(&self) {
+        for (name, hosts) in &self.infrastructures {
+            for host in hosts {
+                let file = super::runtime_path(&host.home, name).join("cart.pid");
+                let Ok(pid) = std::fs::read_to_string(file) else { continue };
+                let stopped = Command::new("/bin/kill").arg(pid.trim()).stderr(Stdio::null()).status().await;
+                if let Err(error) = stopped {
+                    tracing::warn!(%error, pid = pid.trim(), "cannot stop a demonstration process");
+                }
+            }
+        }
+    }
 }
 
 fn new_key() -> Result<PrivateKey> {
@@ -96,7 +110,9 @@ fn new_key() -> Result<PrivateKey> {
 fn known_hosts(planned: &[(String, Host)], port: u16, key: &PrivateKey) -> Result<String> {
     let key = key.public_key().to_openssh().context("write the host key")?;
     let mut words = key.split_whitespace();
-    let (Some(kind), Some(blob)) = (words.next(), words.next()) else { anyhow::bail!("the host key has no text form") };
+    let (Some(kind), Some(blob)) = (words.next(), words.next()) else {
+        anyhow::bail!("the host key has no text form")
+    };
     Ok(planned.iter().map(|(_, host)| format!("[{}]:{port} {kind} {blob}\n", host.address)).collect())
 }
 
@@ -270,7 +286,11 @@ async fn feed(mut read: ChannelReadHalf, stdin: Option<ChildStdin>) {
 }
 
 /// Standard output or error to the client.
-async fn pass_on<R: AsyncRead + Unpin>(from: Option<R>, write: &ChannelWriteHalf<Msg>, extended: Option<u32>) {
+async fn pass_on<R: AsyncRead + Unpin>(
+    from: Option<R>,
+    write: &ChannelWriteHalf<Msg>,
+    extended: Option<u32>,
+) {
     let Some(mut from) = from else { return };
     let mut piece = vec![0; PIECE];
     while let Ok(length @ 1..) = from.read(&mut piece).await {
