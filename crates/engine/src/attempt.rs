@@ -28,7 +28,10 @@ const BARRIER_TIMEOUT_MS: u64 = 600_000;
 impl<'a> Decider<'a> {
     /// Begins the first attempt of a step, or skips it. False when nothing was begun.
     pub(crate) fn begin(&mut self, spot: Spot<'a>) -> bool {
-        if spot.part.is_rollback() && spot.step.needs_artifact && self.map.artifact(self.state, spot.part).is_none() {
+        if spot.part.is_rollback()
+            && spot.step.needs_artifact
+            && self.map.artifact(self.state, spot.part).is_none()
+        {
             let reason = "there is no artifact of an earlier successful deployment on this target".to_owned();
             self.emit(EventKind::StepSkipped { step: spot.step.key, reason });
             return true;
@@ -299,7 +302,9 @@ impl<'a> Decider<'a> {
 
     fn follow_barrier(&mut self, spot: Spot<'a>, attempt: u32) {
         let key = spot.step.key;
-        let Some(barrier) = self.state.steps.get(&key).and_then(|state| state.barrier.clone()) else { return };
+        let Some(barrier) = self.state.steps.get(&key).and_then(|state| state.barrier.clone()) else {
+            return;
+        };
         if self.is_closing() {
             let why = format!("no longer waits at barrier `{}`: another step failed", barrier.identifier);
             self.give_up(key, attempt, &why);
@@ -343,7 +348,11 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn next_hosts_of_current(&self, spot: Spot<'_>, open: usize) -> Result<Vec<(Option<String>, Made)>, Failure> {
+    fn next_hosts_of_current(
+        &self,
+        spot: Spot<'_>,
+        open: usize,
+    ) -> Result<Vec<(Option<String>, Made)>, Failure> {
         if !self.is_current(spot) {
             return Ok(Vec::new());
         }
@@ -360,8 +369,11 @@ impl<'a> Decider<'a> {
             match task.verdict() {
                 TaskVerdict::Failed(failure) => failed.push((task.instance.as_deref(), failure.clone())),
                 TaskVerdict::Cancelled => {
-                    let failure =
-                        Failure::new(FailureClass::Application, code!("TASK_CANCELLED"), "the task was cancelled");
+                    let failure = Failure::new(
+                        FailureClass::Application,
+                        code!("TASK_CANCELLED"),
+                        "the task was cancelled",
+                    );
                     failed.push((task.instance.as_deref(), failure));
                 }
                 TaskVerdict::DidNotRun => did_not_run = true,

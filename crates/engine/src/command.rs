@@ -82,7 +82,8 @@ impl Flattening<'_> {
         renderer: &mut Renderer<'_>,
     ) -> Result<(), Failure> {
         if depth > MAX_DEPTH {
-            let message = format!("command `{}` calls itself, or commands nest deeper than {MAX_DEPTH}", command.name);
+            let message =
+                format!("command `{}` calls itself, or commands nest deeper than {MAX_DEPTH}", command.name);
             return Err(failure(message));
         }
         for unit in &command.units {
@@ -101,13 +102,19 @@ impl Flattening<'_> {
         Ok(())
     }
 
-    fn action(&self, unit: &CommandUnit, name: &str, renderer: &mut Renderer<'_>) -> Result<UnitAction, Failure> {
+    fn action(
+        &self,
+        unit: &CommandUnit,
+        name: &str,
+        renderer: &mut Renderer<'_>,
+    ) -> Result<UnitAction, Failure> {
         let property = |key: &str| text(&unit.properties, key).unwrap_or_default();
         match unit.kind.as_str() {
             "SCP" => {
                 let source = property("source");
                 if !source.is_empty() && source != "ARTIFACTS" {
-                    let message = format!("unit `{name}` copies from `{source}`; only ARTIFACTS is supported");
+                    let message =
+                        format!("unit `{name}` copies from `{source}`; only ARTIFACTS is supported");
                     return Err(failure(message));
                 }
                 if self.artifact.is_none() {
@@ -138,25 +145,22 @@ impl Flattening<'_> {
 
     /// Config files of the service; an environment's override of the same target path wins, one for this service over one for all.
     fn files(&self, renderer: &mut Renderer<'_>) -> Result<Vec<FileContent>, Failure> {
-        let mut files: Vec<&ConfigFile> = Vec::new();
-        let mut put = |file| {
-            let ConfigFile { target_path, .. } = file;
-            match files.iter_mut().find(|old| old.target_path == *target_path) {
-                Some(old) => *old = file,
-                None => files.push(file),
-            }
-        };
-        self.service.config_files.iter().for_each(&mut put);
+        let mut files: Vec<&ConfigFile> = self.service.config_files.iter().collect();
         if let Some(environment) = renderer.scope.map.environment() {
-            let overrides = &environment.config_files;
-            overrides.iter().filter(|file| file.service_name.is_none()).for_each(&mut put);
+            let general = environment.config_files.iter().filter(|file| file.service_name.is_none());
             let own = |file: &&ConfigFile| file.service_name.as_ref() == Some(&self.service.name);
-            overrides.iter().filter(own).for_each(put);
+            for file in general.chain(environment.config_files.iter().filter(own)) {
+                match files.iter_mut().find(|old| old.target_path == file.target_path) {
+                    Some(old) => *old = file,
+                    None => files.push(file),
+                }
+            }
         }
         let revision = renderer.scope.map.plan.catalog_revision;
         let mut contents = Vec::new();
         for file in files {
-            let path = renderer.known(&format!("the path of config file `{}`", file.name), &file.target_path)?;
+            let path =
+                renderer.known(&format!("the path of config file `{}`", file.name), &file.target_path)?;
             let content = if file.encrypted {
                 // An encrypted file's document names its secret.
                 FileSource::Secret { name: file.content_path.clone() }

@@ -303,7 +303,8 @@ impl<'a> Decider<'a> {
             Lock::Held { .. } => Pass::Done,
             Lock::Asked { .. } => Pass::Pending,
             Lock::Refused { limit, .. } => {
-                let message = format!("the queue for the infrastructure lock is full: {limit} executions wait for it");
+                let message =
+                    format!("the queue for the infrastructure lock is full: {limit} executions wait for it");
                 let failure = Failure::new(FailureClass::Application, code!("LOCK_QUEUE_FULL"), message)
                     .hint("start it again when some of them have ended");
                 self.finish(Status::Failed, Some(failure));
@@ -390,7 +391,10 @@ fn resolved(what: &str, value: &JsonValue, scope: &LegScope<'_>) -> Result<JsonV
             let rendering = render(text, scope as &dyn Scope, Mode::Strict)
                 .map_err(|errors| unresolved(what, text, &errors))?;
             let Some(known) = rendering.rendered.known() else {
-                let message = format!("{what} must be known by the server, but reads `{}`", rendering.rendered.masked());
+                let message = format!(
+                    "{what} must be known by the server, but reads `{}`",
+                    rendering.rendered.masked()
+                );
                 return Err(Failure::new(FailureClass::Application, code!("SETTING_NOT_KNOWN"), message)
                     .hint("use neither secrets nor values that only the delegate has in this setting"));
             };

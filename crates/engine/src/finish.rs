@@ -37,8 +37,13 @@ impl Decider<'_> {
 
     /// Ends phases that are open.
     pub(crate) fn end_open_phases(&mut self, status: Status) {
-        let open: Vec<(u32, bool)> =
-            self.state.phases.iter().filter(|(_, state)| state.ended.is_none()).map(|(key, _)| *key).collect();
+        let open: Vec<(u32, bool)> = self
+            .state
+            .phases
+            .iter()
+            .filter(|(_, state)| state.ended.is_none())
+            .map(|(key, _)| *key)
+            .collect();
         for (phase, rollback) in open {
             self.emit(EventKind::PhaseEnded { phase, rollback, status });
         }
@@ -83,7 +88,10 @@ impl Decider<'_> {
         let Some(silent) = self.stopped(asked.at) else { return };
         let mut message = format!("aborted by {}{}", asked.by, because(&asked.reason));
         if silent > 0 {
-            message.push_str(&format!("; {silent} tasks did not stop within {} s and may still run", STOP_GRACE_MS / 1000));
+            message.push_str(&format!(
+                "; {silent} tasks did not stop within {} s and may still run",
+                STOP_GRACE_MS / 1000
+            ));
         }
         self.stop_attempts(&message);
         if self.state.rollback.as_ref().is_some_and(|rollback| rollback.mark.is_none()) {

@@ -28,7 +28,12 @@ pub(crate) fn of_targets(phases: &[Option<ResolvedPhase>], narrowed: Option<&[St
 
 /// Hosts that steps of a phase act on: what its node selections chose, or all hosts of the infrastructure when it has none. A rollback
 /// phase acts on what its phase had chosen; when the selection was not reached, nothing was touched.
-pub(crate) fn of_phase<'s>(state: &'s State, phase: u32, plan: &PhasePlan, rollback: bool) -> Cow<'s, [String]> {
+pub(crate) fn of_phase<'s>(
+    state: &'s State,
+    phase: u32,
+    plan: &PhasePlan,
+    rollback: bool,
+) -> Cow<'s, [String]> {
     let mut selections = state.selections.iter().filter(|selection| selection.phase == phase);
     let Some(first) = selections.next() else {
         if rollback && plan.sections.iter().flat_map(|section| &section.steps).any(is_selection) {
@@ -176,7 +181,8 @@ mod tests {
     fn percentages_and_counts_add_up_over_phases() {
         for (unit, first, second) in [("PERCENTAGE", 25, 50), ("COUNT", 1, 2)] {
             let mut state = state(&["a", "b", "c", "d"]);
-            let chosen = choose(&state, 0, json!({"instanceCount": first, "instanceUnitType": unit})).unwrap();
+            let chosen =
+                choose(&state, 0, json!({"instanceCount": first, "instanceUnitType": unit})).unwrap();
             assert_eq!(chosen, ["a"]);
             state.selections.push(Selection { step: 1, phase: 0, hosts: chosen, exclude_from_future: true });
             let chosen =

@@ -60,8 +60,15 @@ impl Leg {
     }
 
     /// Timers are part of the state; what changed is told to the caller. One that fired is gone already.
-    fn change_timers(&self, before: &BTreeMap<String, Millis>, inputs: &[Input], commands: &mut Vec<Command>) {
-        let fired = |key: &String| inputs.iter().any(|input| matches!(input, Input::Timer { key: fired } if fired == key));
+    fn change_timers(
+        &self,
+        before: &BTreeMap<String, Millis>,
+        inputs: &[Input],
+        commands: &mut Vec<Command>,
+    ) {
+        let fired = |key: &String| {
+            inputs.iter().any(|input| matches!(input, Input::Timer { key: fired } if fired == key))
+        };
         for (key, due) in &self.state.timers {
             // A timer that fired, but that a pause keeps waiting, is not set again: continuing looks at the clock.
             if before.get(key) != Some(due) {

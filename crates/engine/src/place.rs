@@ -3,8 +3,8 @@
 use manifold_model::artifact::Artifact;
 use manifold_model::event::LastGood;
 use manifold_model::plan::{
-    ElementPlan, EnvironmentPlan, FleetPlan, InfrastructurePlan, LegPlan, PhaseBinding, PhaseInfrastructure, PhasePlan,
-    Plan, SectionPlan, ServicePlan, SourcePlan, StepKey, StepPlan, WorkflowPlan,
+    ElementPlan, EnvironmentPlan, FleetPlan, InfrastructurePlan, LegPlan, PhaseBinding, PhaseInfrastructure,
+    PhasePlan, Plan, SectionPlan, ServicePlan, SourcePlan, StepKey, StepPlan, WorkflowPlan,
 };
 
 use crate::state::State;
@@ -111,8 +111,12 @@ impl<'p> Map<'p> {
         match part {
             Part::Pre => self.workflow.pre_deployment.as_slice(),
             Part::Post => self.workflow.post_deployment.as_slice(),
-            Part::Phase(phase) => self.phase(phase).map(|phase| phase.sections.as_slice()).unwrap_or_default(),
-            Part::Rollback(phase) => self.phase(phase).map(|phase| phase.rollback.as_slice()).unwrap_or_default(),
+            Part::Phase(phase) => {
+                self.phase(phase).map(|phase| phase.sections.as_slice()).unwrap_or_default()
+            }
+            Part::Rollback(phase) => {
+                self.phase(phase).map(|phase| phase.rollback.as_slice()).unwrap_or_default()
+            }
         }
     }
 

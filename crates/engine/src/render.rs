@@ -86,7 +86,10 @@ impl Renderer<'_> {
     pub(crate) fn known(&mut self, what: &str, text: &str) -> Result<String, Failure> {
         let rendered = self.strict(what, text)?;
         rendered.known().ok_or_else(|| {
-            let message = format!("{what} must be known before the task is handed out, but reads `{}`", rendered.masked());
+            let message = format!(
+                "{what} must be known before the task is handed out, but reads `{}`",
+                rendered.masked()
+            );
             Failure::new(FailureClass::Application, code!("SETTING_NOT_KNOWN"), message)
                 .hint("use neither secrets nor values that only the delegate has in this setting")
         })
@@ -94,7 +97,8 @@ impl Renderer<'_> {
 
     /// An expression that the delegate evaluates.
     fn late(&mut self, what: &str, text: &str) -> Result<Rendered, Failure> {
-        let hole = capture(text, self.scope as &dyn Scope).map_err(|error| unresolved(what, text, &[error]))?;
+        let hole =
+            capture(text, self.scope as &dyn Scope).map_err(|error| unresolved(what, text, &[error]))?;
         if let Hole::Expression { known, .. } = &hole {
             for (path, value) in known {
                 let shown = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
@@ -130,7 +134,7 @@ impl Renderer<'_> {
             .iter()
             .find_map(|key| text(&step.properties, key).filter(|name| !name.is_empty()));
         let empty = Json::new();
-        let properties = self.infrastructure_properties().unwrap_or(&empty);
+        let properties = infrastructure_properties(self.scope).unwrap_or(&empty);
         let credential = match own.or_else(|| text(properties, "hostConnectionAttrsName")) {
             Some(name) if !name.is_empty() => self.known("the name of the SSH credential", name)?,
             _ => {
@@ -152,21 +156,16 @@ impl Renderer<'_> {
         };
         Ok(Some(HostTarget { host: host.to_owned(), credential, pinned_keys }))
     }
+}
 
-    /// Keys of the infrastructure of this part, resolved when that has been done.
-    fn infrastructure_properties(&self) -> Option<&Json<String, JsonValue>> {
-        let phase = self.scope.part.phase();
-        let resolved = self
-            .scope
-            .state
-            .targets
-            .as_ref()
-            .and_then(|phases| phases.get(phase.unwrap_or_default() as usize)?.as_ref())
-            .filter(|_| phase.is_some());
-        match resolved {
-            Some(resolved) => Some(&resolved.properties),
-            None => Some(&self.scope.map.infrastructure(phase)?.properties),
-        }
+/// Keys of the infrastructure of this part, resolved when that has been done.
+fn infrastructure_properties<'s>(scope: &'s LegScope<'_>) -> Option<&'s Json<String, JsonValue>> {
+    let phase = scope.part.phase();
+    let targets = scope.state.targets.as_ref();
+    let resolved = phase.and_then(|phase| targets?.get(phase as usize)?.as_ref());
+    match resolved {
+        Some(resolved) => Some(&resolved.properties),
+        None => Some(&scope.map.infrastructure(phase)?.properties),
     }
 }
 
@@ -277,8 +276,9 @@ fn header_lines(text: &str) -> Vec<(String, String)> {
     let mut found: Vec<(String, String)> = Vec::new();
     for line in text.lines() {
         for (place, part) in line.split(',').enumerate() {
-            let named = pair(part)
-                .filter(|(name, _)| !name.is_empty() && !name.contains(char::is_whitespace) && !name.contains('$'));
+            let named = pair(part).filter(|(name, _)| {
+                !name.is_empty() && !name.contains(char::is_whitespace) && !name.contains('$')
+            });
             match (named, found.last_mut()) {
                 (Some(named), _) => found.push(named),
                 // A comma inside a value.

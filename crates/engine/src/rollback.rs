@@ -1,8 +1,8 @@
 //! Rolling back: phases newest first, each section only when the section that it undoes began (`behaviour.md` 7.2).
 
+use manifold_model::entity::RepairAction;
 use manifold_model::event::{EventKind, RollbackMark};
 use manifold_model::plan::SectionPlan;
-use manifold_model::entity::RepairAction;
 use manifold_model::{Failure, FailureClass, Status, code};
 
 use crate::decide::{Decider, Pass};
@@ -86,8 +86,11 @@ impl<'a> Decider<'a> {
         if !section.steps.is_empty() {
             return began(section);
         }
-        let ended_well =
-            self.state.phases.get(&(phase, false)).is_some_and(|state| matches!(state.ended, Some((_, Status::Success))));
+        let ended_well = self
+            .state
+            .phases
+            .get(&(phase, false))
+            .is_some_and(|state| matches!(state.ended, Some((_, Status::Success))));
         ended_well || sections.iter().skip(place + 1).any(began)
     }
 
@@ -96,7 +99,8 @@ impl<'a> Decider<'a> {
         let mut ran = false;
         let mut skipped = false;
         for phase in self.phases_to_roll_back(rollback) {
-            let failed = |state: &crate::state::PhaseState| !matches!(state.ended, Some((_, Status::Success)));
+            let failed =
+                |state: &crate::state::PhaseState| !matches!(state.ended, Some((_, Status::Success)));
             if self.state.phases.get(&(phase, true)).is_none_or(failed) {
                 return RollbackMark::RollbackFailed;
             }

@@ -65,7 +65,9 @@ pub(crate) fn waits(state: &State) -> Vec<Wait> {
     let Some(start) = state.start.as_ref().filter(|_| state.end.is_none()) else { return Vec::new() };
     let mut waits = Vec::new();
     let mut whole = |since: Millis, reason: WaitReason| waits.push(Wait { step: None, since, reason });
-    if let Some(asked) = state.abort.as_ref().or(state.rollback_asked.as_ref().filter(|_| state.rollback.is_none())) {
+    if let Some(asked) =
+        state.abort.as_ref().or(state.rollback_asked.as_ref().filter(|_| state.rollback.is_none()))
+    {
         let running = u32::try_from(state.open.len()).unwrap_or(u32::MAX);
         whole(asked.at, WaitReason::Stopping { running, until: asked.at.saturating_add(STOP_GRACE_MS) });
         return waits;
@@ -152,12 +154,14 @@ fn doing(state: &State, map: Option<Map<'_>>) -> Option<String> {
         return Some(LOCK_STEP.to_owned());
     }
     let map = map?;
-    let live = state.steps.iter().find(|(_, step)| step.settled.is_none() && step.began()).map(|(key, _)| *key);
+    let live =
+        state.steps.iter().find(|(_, step)| step.settled.is_none() && step.began()).map(|(key, _)| *key);
     let waiting = state.delays.iter().find(|(_, (_, _, over))| !over).map(|(key, _)| *key);
     if let Some(spot) = live.or(waiting).and_then(|key| map.step(key)) {
         return Some(spot.step.name.clone());
     }
-    let (phase, rollback) = state.phases.iter().find(|(_, phase)| phase.ended.is_none()).map(|(key, _)| *key)?;
+    let (phase, rollback) =
+        state.phases.iter().find(|(_, phase)| phase.ended.is_none()).map(|(key, _)| *key)?;
     let plan = map.phase(phase)?;
     let name = if Part::Rollback(phase).is_rollback() && rollback {
         plan.rollback_name.as_ref().unwrap_or(&plan.name)

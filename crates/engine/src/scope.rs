@@ -149,7 +149,10 @@ impl<'a> LegScope<'a> {
             "deploymentUrl" => Some(Value::from(format!("/executions/{}", self.id))),
             "timestampId" => self.state.start.as_ref().map(|start| Value::from(start.at.to_string())),
             "currentStep" => self.step.map(|step| {
-                Value::map([("name", Value::from(step.name.as_str())), ("type", Value::from(step.kind.as_str()))])
+                Value::map([
+                    ("name", Value::from(step.name.as_str())),
+                    ("type", Value::from(step.kind.as_str())),
+                ])
             }),
             "artifact" => self.artifact(),
             "artifacts" => self.artifacts(),
@@ -186,7 +189,8 @@ impl<'a> LegScope<'a> {
         if let Some(environment) = self.map.environment() {
             let general = environment.overrides.iter().filter(|one| one.service_name.is_none());
             general.for_each(|one| put(&one.variable));
-            let own = environment.overrides.iter().filter(|one| one.service_name.as_ref() == Some(&service.name));
+            let own =
+                environment.overrides.iter().filter(|one| one.service_name.as_ref() == Some(&service.name));
             own.for_each(|one| put(&one.variable));
         }
         if let Some(phase) = self.part.phase().and_then(|phase| self.map.phase(phase)) {
@@ -334,7 +338,8 @@ impl<'a> LegScope<'a> {
     /// The value of a variable of the step's template.
     fn template_variable(&self, name: &str) -> Option<&'a str> {
         let variables = self.step?.properties.get("templateVariables")?.as_array()?;
-        let named = |variable: &&serde_json::Value| variable.get("name").and_then(|name| name.as_str()) == Some(name);
+        let named =
+            |variable: &&serde_json::Value| variable.get("name").and_then(|name| name.as_str()) == Some(name);
         variables.iter().find(named)?.get("value")?.as_str()
     }
 
@@ -357,8 +362,17 @@ impl<'a> LegScope<'a> {
 }
 
 /// Roots under which text is configuration.
-const CONFIGURATION: [&str; 9] =
-    ["workflow", "pipeline", "serviceVariable", "environmentVariable", "infra", "service", "env", "app", "account"];
+const CONFIGURATION: [&str; 9] = [
+    "workflow",
+    "pipeline",
+    "serviceVariable",
+    "environmentVariable",
+    "infra",
+    "service",
+    "env",
+    "app",
+    "account",
+];
 
 impl Scope for LegScope<'_> {
     fn lookup(&self, root: &str) -> Lookup {
@@ -423,7 +437,11 @@ fn artifact_value(artifact: &Artifact, source: Option<&SourcePlan>, service: Opt
     let property = |keys: &[&str]| {
         let source = source?;
         keys.iter().find_map(|key| {
-            source.properties.get(*key).or_else(|| source.server.get(*key)).and_then(serde_json::Value::as_str)
+            source
+                .properties
+                .get(*key)
+                .or_else(|| source.server.get(*key))
+                .and_then(serde_json::Value::as_str)
         })
     };
     let display = format!("{}_{}", artifact.source_name, artifact.build_no);
@@ -439,7 +457,10 @@ fn artifact_value(artifact: &Artifact, source: Option<&SourcePlan>, service: Opt
         ("username", Value::from(property(&["username", "userName"]))),
         ("dockerconfig", Value::Null),
     ]);
-    let labels = artifact.metadata.iter().filter_map(|(key, value)| Some((key.strip_prefix("label.")?, value.as_str())));
+    let labels = artifact
+        .metadata
+        .iter()
+        .filter_map(|(key, value)| Some((key.strip_prefix("label.")?, value.as_str())));
     Value::map([
         ("displayName", Value::from(display.as_str())),
         ("buildFullDisplayName", Value::from(metadata("buildFullDisplayName").unwrap_or(&display))),

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use manifold_model::entity::RepairAction;
 use manifold_model::event::{
-    Event, EventKind, LastGood, LegPlace, PublishedValue, Publication, ResolvedPhase, RollbackMark, Scope, TaskIntent,
+    Event, EventKind, LastGood, LegPlace, Publication, PublishedValue, ResolvedPhase, RollbackMark, Scope,
+    TaskIntent,
 };
 use manifold_model::plan::{Plan, StepKey};
 use manifold_model::request::{Action, Cause, Request};
@@ -446,7 +447,9 @@ impl State {
     }
 
     fn issued(&mut self, step: StepKey, tasks: &[TaskIntent], at: Millis) {
-        let Some(attempt) = self.steps.get_mut(&step).and_then(|state| state.attempts.last_mut()) else { return };
+        let Some(attempt) = self.steps.get_mut(&step).and_then(|state| state.attempts.last_mut()) else {
+            return;
+        };
         for intent in tasks {
             self.open.insert(intent.task.clone(), (step, attempt.tasks.len()));
             attempt.open += 1;
@@ -491,7 +494,8 @@ impl State {
             self.timers.remove(&barrier_timer(step));
         }
         if let Some(publication) = published {
-            self.published.push(PublishedBy { phase: self.current_phase(), publication: publication.clone() });
+            self.published
+                .push(PublishedBy { phase: self.current_phase(), publication: publication.clone() });
         }
         match status {
             Status::Success => self.settle(step, Settled::Succeeded, at),

@@ -82,7 +82,10 @@ impl<'a> Decider<'a> {
         let strategy = self.map.workflow.strategies.iter().find(matches)?;
         let place = format!("strategy of the workflow for {}", failure.class.name());
         let mut choice = chosen(strategy, &place, failures)?;
-        if strategy.phase_scope && choice.action == RepairAction::RollbackWorkflow && spot.part.phase().is_some() {
+        if strategy.phase_scope
+            && choice.action == RepairAction::RollbackWorkflow
+            && spot.part.phase().is_some()
+        {
             choice.action = RepairAction::RollbackPhase;
         }
         Some(choice)
@@ -126,7 +129,8 @@ fn chosen(strategy: &FailureStrategy, place: &str, failures: u32) -> Option<Choi
         return Some(Choice { action: strategy.action, why, retry: None, question });
     }
     if failures <= strategy.retry_count {
-        let place_of_interval = (failures.saturating_sub(1) as usize).min(strategy.retry_intervals.len().saturating_sub(1));
+        let place_of_interval =
+            (failures.saturating_sub(1) as usize).min(strategy.retry_intervals.len().saturating_sub(1));
         let seconds = strategy.retry_intervals.get(place_of_interval).copied().unwrap_or_default();
         let why = format!("{place}, retry {failures} of {}", strategy.retry_count);
         let retry = Some((seconds, strategy.retry_count.saturating_add(1)));

@@ -258,7 +258,8 @@ impl Viewer<'_> {
             (Some(_), Some(phase)) => phase.ended.map_or(Status::Running, |(_, status)| status),
         };
         let of_phase = |selection: &&Selection| Some(selection.phase) == part.phase();
-        let hosts = self.state.selections.iter().filter(of_phase).flat_map(|selection| selection.hosts.clone());
+        let hosts =
+            self.state.selections.iter().filter(of_phase).flat_map(|selection| selection.hosts.clone());
         PhaseView {
             name,
             phase: part.phase(),
