@@ -64,7 +64,7 @@ pub struct Turn<'a> {
     /// Fixed part of its row.
     pub row: &'a ExecutionRow,
     /// Its plan.
-    pub plan: &'a Plan,
+    pub plan: &'a Arc<Plan>,
     /// Now.
     pub now: Millis,
 }
@@ -105,7 +105,10 @@ impl Prepared {
                 append.barriers.extend(seats);
                 self.legs.extend(legs);
             }
-            Command::SendToLegs(request) => append.send.extend(self.to_legs(turn, run, &request)),
+            Command::SendToLegs(request) => {
+                let sent = to_legs(turn, run, &append.legs, &request);
+                append.send.extend(sent);
+            }
             Command::Deployed(deployed) => append.deployed.push(Deployment {
                 mapping: deployed.mapping,
                 execution: turn.row.id.clone(),
@@ -153,13 +156,6 @@ impl Prepared {
         }
     }
 
-    fn to_legs(&self, turn: &Turn<'_>, run: &Run, request: &Request) -> Vec<(ExecutionId, InboxItem)> {
-        legs::open(turn, run, &self.append.legs)
-            .into_iter()
-            .map(|leg| (leg, InboxItem::Request { request: request.clone() }))
-            .collect()
-    }
-
     /// Gives back the places reserved for tasks that will not be sent, because the transaction failed. Those of ended tasks stay with them.
     pub fn give_up(self) {
         for hand_over in self.hand_overs.iter().filter(|hand_over| !hand_over.in_freed_place) {
@@ -180,6 +176,19 @@ impl Prepared {
             && append.cancel_tasks.is_empty()
             && append.row.is_none()
     }
+}
+
+/// A request for every leg that has not ended.
+fn to_legs(
+    turn: &Turn<'_>,
+    run: &Run,
+    created_now: &[NewExecution],
+    request: &Request,
+) -> Vec<(ExecutionId, InboxItem)> {
+    legs::open(turn, run, created_now)
+        .into_iter()
+        .map(|leg| (leg, InboxItem::Request { request: request.clone() }))
+        .collect()
 }
 
 /// The engine's input of an inbox item; completions are read apart.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
+use manifold_engine::Leg;
 use manifold_model::event::{EventKind, LegPlace};
-use manifold_model::execution::{ExecutionRow, Named, RowState};
+use manifold_model::execution::{ExecutionRow, Named};
 use manifold_model::plan::{ElementPlan, FleetPlan, PhaseInfrastructure, Plan, WorkflowPlan};
 use manifold_model::request::{Cause, ExecutionType};
-use manifold_model::{EntityId, ExecutionId, Status};
+use manifold_model::{EntityId, ExecutionId};
 use manifold_store::{BarrierSeat, NewExecution, barrier_scope, leg_id, numbered};
 
 use crate::advance::Turn;
@@ -63,8 +65,12 @@ fn new_leg(
         outputs,
         release_no,
     };
+    let id = leg_id(&turn.row.id, &element.id, place);
+    let events = numbered(0, turn.now, vec![started]);
+    let mut leg = Leg::new(Arc::clone(turn.plan), id.clone());
+    events.iter().for_each(|event| leg.fold(event));
     let row = ExecutionRow {
-        id: leg_id(&turn.row.id, &element.id, place),
+        id,
         kind: ExecutionType::Workflow,
         application: turn.row.application.clone(),
         entity: Named { id: workflow.id.clone(), name: workflow.name.clone() },
@@ -80,14 +86,9 @@ fn new_leg(
         resumed_from: None,
         resumed_by: None,
         created_at: turn.now,
-        state: RowState {
-            status: Status::Queued,
-            seq: 1,
-            steps_total: manifold_engine::steps(workflow),
-            ..RowState::default()
-        },
+        state: leg.row(),
     };
-    NewExecution { row, plan: None, events: numbered(0, turn.now, vec![started]), idempotency: None }
+    NewExecution { row, plan: None, events, idempotency: None }
 }
 
 /// Environment of a fleet.
