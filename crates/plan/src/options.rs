@@ -66,16 +66,13 @@ pub fn options(
     kind: ExecutionType,
     variable: &str,
     given: &[VariableInput],
-) -> Result<Options, Problem> {
+) -> Result<Options, Vec<Problem>> {
     let course = inputs::course(catalog, entity, kind)?;
     let given = Given::of(given);
     let inputs = Inputs::of(&course);
     let input = inputs.list.iter().find(|input| input.name == variable).ok_or_else(|| {
-        Problem::new(
-            code!("VARIABLE_UNUSED"),
-            format!("there is no variable {variable} to choose a value for"),
-        )
-        .item(variable)
+        let message = format!("there is no variable {variable} to choose a value for");
+        vec![Problem::new(code!("VARIABLE_UNUSED"), message).item(variable)]
     })?;
     let role = input.uses.first().map_or(Role::Text, |(_, declared)| declared.role.clone());
     let why_single = inputs::why_single(&course, input, &role);

@@ -756,8 +756,7 @@ pub(crate) fn may_be_bare(kind: WorkflowType) -> bool {
 
 /// Whether a definition's scope admits a service (`behaviour.md` 5.4).
 pub(crate) fn admits(definition: &InfrastructureDefinition, service: &Service) -> bool {
-    definition.scoped_services.is_empty()
-        || definition.scoped_services.iter().any(|name| *name == service.name)
+    definition.scoped_services.is_empty() || definition.scoped_services.contains(&service.name)
 }
 
 /// A text for a message.
