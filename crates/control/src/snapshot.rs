@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use manifold_model::assemble::{CatalogBuilder, Row};
 use manifold_model::catalog::Catalog;
-use manifold_model::{EntityId, Millis};
+use manifold_model::{EntityId, Millis, Problem};
 use manifold_store::DocumentRow;
 use tokio::sync::RwLock;
 
@@ -14,7 +15,9 @@ use crate::{Control, Result};
 #[derive(Debug, Default)]
 pub struct Snapshot {
     /// Typed views.
-    pub catalog: Catalog,
+    pub catalog: Arc<Catalog>,
+    /// What is wrong with documents; those are left out of the views.
+    pub problems: Vec<Problem>,
     /// Documents by path.
     pub documents: BTreeMap<String, Arc<DocumentRow>>,
     /// Documents by id.
@@ -34,6 +37,12 @@ impl Snapshot {
         self.by_id.get(id).map_or(0, |row| row.created_at)
     }
 
+    fn keep(&mut self, document: DocumentRow) {
+        let document = Arc::new(document);
+        self.by_id.insert(document.id.clone(), Arc::clone(&document));
+        self.documents.insert(document.path.clone(), document);
+    }
+
     /// Documents whose path lies under a folder, in path order.
     pub fn under<'a>(&'a self, folder: &'a str) -> impl Iterator<Item = &'a Arc<DocumentRow>> + 'a {
         self.documents
@@ -43,9 +52,15 @@ impl Snapshot {
     }
 }
 
-/// The snapshot read last.
+/// The snapshot read last, and the views from which the next one is made.
 #[derive(Debug, Default)]
-pub(crate) struct Head(RwLock<Option<Arc<Snapshot>>>);
+pub(crate) struct Head(RwLock<Option<Known>>);
+
+#[derive(Debug)]
+struct Known {
+    snapshot: Arc<Snapshot>,
+    builder: CatalogBuilder,
+}
 
 impl Control {
     /// The catalog at its head.
@@ -54,19 +69,64 @@ impl Control {
     /// When the store cannot read.
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>> {
         let revision = self.store.catalog_revision().await?;
-        if let Some(snapshot) = self.head.0.read().await.as_ref()
-            && snapshot.revision() >= revision
+        if let Some(known) = self.head.0.read().await.as_ref()
+            && known.snapshot.revision() >= revision
         {
-            return Ok(Arc::clone(snapshot));
+            return Ok(Arc::clone(&known.snapshot));
         }
         let mut head = self.head.0.write().await;
-        if let Some(snapshot) = head.as_ref()
-            && snapshot.revision() >= revision
+        if let Some(known) = head.as_ref()
+            && known.snapshot.revision() >= revision
         {
-            return Ok(Arc::clone(snapshot));
+            return Ok(Arc::clone(&known.snapshot));
         }
-        let snapshot = Arc::new(self.read_snapshot(head.as_deref()).await?);
-        *head = Some(Arc::clone(&snapshot));
+        let known = match head.take() {
+            Some(known) => self.catch_up(known).await?,
+            None => self.read_all().await?,
+        };
+        let snapshot = Arc::clone(&known.snapshot);
+        *head = Some(known);
         Ok(snapshot)
+    }
+
+    async fn read_all(&self) -> Result<Known> {
+        let rows = self.store.catalog().await?;
+        let mut builder = CatalogBuilder::new(&self.account);
+        let (catalog, problems) = builder.apply(rows.revision, rows.documents.iter().map(row), &[]);
+        let mut snapshot = Snapshot { catalog, problems, ..Snapshot::default() };
+        for document in rows.documents {
+            snapshot.keep(document);
+        }
+        Ok(Known { snapshot: Arc::new(snapshot), builder })
+    }
+
+    async fn catch_up(&self, mut known: Known) -> Result<Known> {
+        let (rows, deleted) = self.store.catalog_since(known.snapshot.revision()).await?;
+        let (catalog, problems) = known.builder.apply(rows.revision, rows.documents.iter().map(row), &deleted);
+        let mut snapshot = Snapshot {
+            catalog,
+            problems,
+            documents: known.snapshot.documents.clone(),
+            by_id: known.snapshot.by_id.clone(),
+        };
+        for id in deleted.iter().chain(rows.documents.iter().map(|document| &document.id)) {
+            if let Some(old) = snapshot.by_id.remove(id) {
+                snapshot.documents.remove(&old.path);
+            }
+        }
+        for document in rows.documents {
+            snapshot.keep(document);
+        }
+        Ok(Known { snapshot: Arc::new(snapshot), builder: known.builder })
+    }
+}
+
+fn row(document: &DocumentRow) -> Row<'_> {
+    Row {
+        id: document.id.clone(),
+        path: &document.path,
+        is_file: document.is_file,
+        body: &document.body,
+        revision: document.revision,
     }
 }
