@@ -23,6 +23,13 @@ pub struct Leg {
     pub(crate) state: State,
 }
 
+/// Two executions are the same when their journals say the same.
+impl PartialEq for Leg {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.state == other.state
+    }
+}
+
 impl Leg {
     /// A workflow execution of this plan: nothing has been folded yet.
     #[must_use]
