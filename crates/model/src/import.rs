@@ -23,7 +23,7 @@ use crate::canonical;
 use crate::document::Document;
 use crate::name::{comma, shown};
 use crate::node::{Content, Node};
-use crate::path::{DocumentKind, DocumentPath};
+use crate::path::{DocumentKind, DocumentPath, is_inside_setup};
 use crate::references::{NameReference, ReferenceKind, Target, references};
 use crate::steps::steps;
 use crate::view::{self, View};
@@ -465,7 +465,8 @@ fn home_of(path: &str) -> Option<(DocumentKind, &'static str)> {
 /// A path from `Setup` on: one inside `Setup` gets it put before.
 fn rooted(path: &str) -> String {
     let path = path.strip_prefix("./").unwrap_or(path);
-    if path.starts_with("Setup/") { path.to_owned() } else { format!("Setup/{path}") }
+    let first = path.split('/').next().unwrap_or_default();
+    if is_inside_setup(first) { format!("Setup/{path}") } else { path.to_owned() }
 }
 
 fn place(path: &str, node: &Node) -> Place {

@@ -105,6 +105,7 @@ fn comments_are_seen_and_other_number_signs_are_not() {
     let comments = read("a: ä # one\n# two\nb: |\n  # script\n# three\nc: 1\n").comments.unwrap();
     assert_eq!((comments.first_line, comments.first_column, comments.count), (1, 6, 3));
     assert_eq!(read("a: | # header\n  x\n").comments.unwrap().count, 1);
+    assert_eq!(read("a: 'it''s # no' # yes\nb: \"\\\" # no\" # yes\n").comments.unwrap().count, 2);
 }
 
 /// Inputs that cost a naive reader its stack, its memory or its patience.
