@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
-use manifold_link::{Answer, OutcomeAck};
-use manifold_model::{DelegateId, TaskId};
+use manifold_link::{Answer, LogChunk, OutcomeAck};
+use manifold_model::{DelegateId, ExecutionId, LogId, TaskId};
 use manifold_store::{ClaimOffer, Lease};
 use tokio::sync::{Notify, mpsc};
 
@@ -124,6 +124,13 @@ impl Connection {
         self.tasks().get(task).cloned()
     }
 
+    /// The execution whose task writes this log.
+    pub fn execution_of(&self, log: &LogId) -> Option<ExecutionId> {
+        let tasks = self.tasks();
+        let task = tasks.values().find(|task| task.log == *log)?;
+        task.step.as_ref().map(|step| step.execution.clone())
+    }
+
     /// Tells the delegate that an outcome is durable, or stale. A closed connection will hear it when the outcome is sent again.
     pub fn ack(&self, task: TaskId, fence: u64, recorded: bool) {
         self.tell(Send::Ack(OutcomeAck { task, fence, recorded }));
@@ -162,7 +169,12 @@ pub struct Delegates {
     queued: AtomicBool,
     /// Tasks whose execution says that nobody may take them; each is told when somebody does.
     untaken: Mutex<HashSet<TaskId>>,
+    /// Run and number of the last chunk kept of each log that is being written.
+    chunks: Mutex<HashMap<LogId, (u64, u64)>>,
 }
+
+/// Logs whose last chunk is remembered; beyond it the memory starts anew and a chunk may be kept twice after a broken connection.
+const CHUNKS_REMEMBERED: usize = 20_000;
 
 impl Delegates {
     /// Adds a connection.
@@ -222,6 +234,20 @@ impl Delegates {
 
     fn untaken(&self) -> std::sync::MutexGuard<'_, HashSet<TaskId>> {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a chunk of a log was not kept before; it counts as kept from now on.
+    pub fn is_new_chunk(&self, chunk: &LogChunk) -> bool {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        if chunks.len() > CHUNKS_REMEMBERED {
+            chunks.clear();
+        }
+        let last = chunks.entry(chunk.log.clone()).or_default();
+        let is_new = (chunk.run, chunk.seq) > *last;
+        if is_new {
+            *last = (chunk.run, chunk.seq);
+        }
+        is_new
     }
 
     /// Says that tasks wait in the store.

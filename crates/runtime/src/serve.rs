@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use manifold_control::{ExposeSecret, SecretBytes};
 use manifold_link::{
     Answer, Ask, FromDelegate, FromServer, Hello, LinkError, LogChunk, Receiver, Request, Sender, TaskFrame,
     TaskOutcome, Welcome, limits, negotiate, server_end,
 };
 use manifold_model::task::Task;
-use manifold_model::{DelegateId, Failure, FailureClass, code};
+use manifold_model::{DelegateId, ExecutionId, Failure, FailureClass, code};
+use manifold_store::logs::LogKey;
 use manifold_store::{Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
@@ -122,7 +124,7 @@ async fn read(
     while let Some(message) = receive.recv().await? {
         match message {
             FromDelegate::Outcome(outcome) => take_outcome(shared, connection, outcome).await,
-            FromDelegate::Log(chunk) => take_log(shared, connection, chunk).await,
+            FromDelegate::Log(chunk) => take_log(shared, connection, chunk),
             FromDelegate::Request(request) => {
                 let Ok(permit) = Arc::clone(&requests).acquire_owned().await else { return Ok(()) };
                 let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
@@ -178,14 +180,22 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     shared.workers.send(&execution, Message::Ended(ended));
 }
 
-async fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
+fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
     let bytes = chunk.bytes.len() as u64;
-    let kept = shared.logs.append(&chunk.log, (chunk.run, chunk.seq), &chunk.unit, &chunk.bytes, shared.now()).await;
-    match kept {
-        Ok(()) => shared.store.hint(manifold_store::Hint::Log(chunk.log)),
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log"),
+    // A chunk that came before on a connection that broke was kept then.
+    if shared.delegates.is_new_chunk(&chunk) {
+        let execution = connection.execution_of(&chunk.log);
+        let key = LogKey { execution: execution.unwrap_or_else(collections), log: chunk.log };
+        if let Err(error) = shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
+        }
     }
     connection.tell(Order::LogCredit(bytes));
+}
+
+/// Where logs of tasks without an execution lie.
+fn collections() -> ExecutionId {
+    ExecutionId::from("collections")
 }
 
 /// Answers a request of a delegate for a task that it holds; only what the task refers to is given.
@@ -195,7 +205,7 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
     };
     let answered = match request.ask {
         Ask::Secret { name } if refers_to(&task, &name) => {
-            shared.control.open_secret(&name).await.map(|bytes| Answer::Secret(sensitive(bytes.expose())))
+            shared.control.open_secret(&name).await.map(|bytes| Answer::Secret(sensitive(&bytes)))
         }
         Ask::Credential { name } if refers_to(&task, &name) => {
             shared.control.open_credential(&name).await.map(|open| {
@@ -203,15 +213,15 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
                     user_name: open.user_name,
                     port: open.port,
                     method: open.method,
-                    secret: open.secret.map(|bytes| sensitive(bytes.expose())),
-                    passphrase: open.passphrase.map(|bytes| sensitive(bytes.expose())),
+                    secret: open.secret.as_ref().map(sensitive),
+                    passphrase: open.passphrase.as_ref().map(sensitive),
                 }))
             })
         }
         Ask::Secret { name } | Ask::Credential { name } => {
             return refuse(&format!("the task does not refer to the secret {name}"));
         }
-        Ask::File { source, offset } => shared.control.file_part(&source, offset, limits::FILE_PART).await.map(|(bytes, total)| Answer::File { bytes, total }),
+        Ask::File { source, offset } => shared.control.file_part(&source, offset, limits::FILE_PART).await.map(|(bytes, total)| Answer::File { bytes: bytes.into(), total }),
         Ask::Seal { name, value } => {
             shared.control.seal_output(&task.id, &name, &value.0).await.map(|name| Answer::Sealed { name })
         }
@@ -219,8 +229,8 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
     answered.unwrap_or_else(|failure| Answer::Refused(Box::new(failure)))
 }
 
-fn sensitive(bytes: &[u8]) -> manifold_link::Sensitive {
-    manifold_link::Sensitive::new(bytes)
+fn sensitive(bytes: &SecretBytes) -> manifold_link::Sensitive {
+    manifold_link::Sensitive::new(bytes.expose_secret())
 }
 
 fn refuse(message: &str) -> Answer {
