@@ -7,6 +7,7 @@ pub mod contract;
 pub mod fake;
 pub mod local;
 pub mod noop;
+pub mod script;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
