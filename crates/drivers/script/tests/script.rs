@@ -176,7 +176,7 @@ async fn a_script_that_ignores_sigterm_is_killed() {
     let (context, _) = contract::context(bench.resolver.clone());
     let outcome = bench.driver.perform(&task, &context).await;
     let failure = failure_of(&outcome);
-    assert_eq!((failure.class, failure.code.clone()), (FailureClass::Timeout, code!("SCRIPT_TIMED_OUT")));
+    assert_eq!((failure.class, failure.code.clone()), (FailureClass::Timeout, code!("COMMAND_TIMEOUT")));
     assert!(!bench.runs(&task).await);
 }
 
@@ -199,6 +199,18 @@ async fn output_variables_are_read_back_and_secret_ones_sealed() {
 }
 
 #[tokio::test]
+async fn an_output_variable_that_no_expression_could_take_is_refused() {
+    let bench = Bench::new();
+    let script = ScriptTask {
+        outputs: vec!["a".to_owned()],
+        ..bench.script("a=$(head -c 300000 /dev/zero | tr '\\0' x)")
+    };
+    let (outcome, _) = bench.run(script).await;
+    assert_eq!(failure_of(&outcome).code, code!("SCRIPT_OUTPUT_TOO_LARGE"));
+    assert!(outcome.outputs.is_empty());
+}
+
+#[tokio::test]
 async fn an_early_exit_loses_the_outputs_and_the_exit_code_decides() {
     let bench = Bench::new();
     let script = ScriptTask { outputs: vec!["a".to_owned()], ..bench.script("a=1; exit 0") };
@@ -208,9 +220,9 @@ async fn an_early_exit_loses_the_outputs_and_the_exit_code_decides() {
     assert_eq!(outcome.result, TaskResult::Succeeded, "without set -e the last command decides");
     assert!(log.text("Execute").starts_with("before\nafter\n"), "{}", log.all());
     let (outcome, log) = bench.run(bench.script("set -e\necho before\nfalse\necho after")).await;
-    assert_eq!(failure_of(&outcome).code, code!("SCRIPT_FAILED"));
-    assert_eq!((outcome.units[0].status.as_str(), outcome.units[0].exit_code), ("FAILURE", Some(1)));
-    assert_eq!(log.text("Execute"), "before\nScript ended with exit code 1\n");
+    assert_eq!(failure_of(&outcome).code, code!("COMMAND_FAILED"));
+    let text = log.text("Execute");
+    assert!(text.starts_with("before\nScript ended: FAILURE (") && text.contains("code 1"), "{text}");
 }
 
 #[tokio::test]
@@ -247,7 +259,7 @@ async fn a_secret_reaches_the_script_but_no_argument_and_no_file() {
         ..bench.script("")
     };
     let (outcome, log) = bench.run(script).await;
-    assert_eq!(failure_of(&outcome).code, code!("SCRIPT_FAILED"), "grep finds nothing");
+    assert_eq!(failure_of(&outcome).code, code!("COMMAND_FAILED"), "grep finds nothing");
     assert!(log.text("Execute").starts_with("12\n0\n"), "{}", log.all());
     let mut folders = vec![bench.folder.path().to_owned()];
     while let Some(folder) = folders.pop() {
