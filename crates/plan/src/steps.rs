@@ -187,7 +187,7 @@ impl Planner<'_> {
             self.refuse(
                 step,
                 position,
-                code!("KIND_NOT_OFFERED"),
+                code!("STEP_KIND_NOT_OFFERED"),
                 format!("is of the type {}, which nothing here can run", road.task_kind(step)),
                 "take the step out, set its stage to Skip always, or connect a delegate that offers the type",
             );

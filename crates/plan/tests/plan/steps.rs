@@ -28,7 +28,7 @@ fn a_kind_that_nobody_offers_is_refused_rollback_included_but_not_when_skipped_a
     world.edit_workflow(|workflow| workflow.rollback_phases = vec![rollback(Some("One"), "K8S_DELETE")]);
     let problems = refused(
         world.ship(&[name("infrastructure", "eu")]),
-        &[("KIND_NOT_OFFERED", "roll out"), ("KIND_NOT_OFFERED", "undo")],
+        &[("STEP_KIND_NOT_OFFERED", "roll out"), ("STEP_KIND_NOT_OFFERED", "undo")],
     );
     assert_eq!(
         problems[0].message,
