@@ -42,6 +42,15 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
     if course.stages.is_empty() {
         complaints.refuse(Problem::new(code!("PIPELINE_INCOMPLETE"), "the pipeline has no stages"));
     }
+    if request.exclude_hosts_with_same_artifact {
+        complaints.warn(
+            Problem::new(
+                code!("EXCLUDE_HOSTS_IGNORED"),
+                "excludeHostsWithSameArtifact has no effect yet: hosts that already have the artifact are deployed to again",
+            )
+            .item("excludeHostsWithSameArtifact"),
+        );
+    }
     let inputs = Inputs::of(&course);
     inputs.check(&course, &mut complaints);
     given::check(&request.variables, &course, &mut complaints);
@@ -73,7 +82,6 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
         infrastructures: tables.infrastructures(catalog),
         warnings,
         specific_hosts: request.specific_hosts.clone(),
-        exclude_hosts_with_same_artifact: request.exclude_hosts_with_same_artifact,
     })
 }
 

@@ -13,8 +13,8 @@ use crate::facts::Facts;
 use crate::resolve::Resolved;
 use crate::steps::{self, Needs, Planned};
 
-/// Keys that name the SSH credential of an infrastructure, the newer first (`connection`: Service Infrastructure of old trees).
-const CREDENTIALS: [&str; 2] = ["hostConnectionAttrsName", "connection"];
+/// Key that names the SSH credential of an infrastructure.
+const CREDENTIAL: &str = "hostConnectionAttrsName";
 
 /// Complains about every infrastructure that a step of its phase cannot act on. Phases that leave the infrastructure alone (scripts on the
 /// delegate, HTTP) may run anywhere.
@@ -27,7 +27,7 @@ pub(crate) fn check(
     complaints: &mut Complaints,
 ) {
     for (index, needs) in planned.needs.iter().enumerate() {
-        if needs.infrastructure.is_empty() && !needs.hosts {
+        if needs.infrastructure.is_empty() && !needs.hosts && !needs.credential {
             continue;
         }
         let phase = run.settings.phases.get(index).map_or("", |phase| phase.name.as_str());
@@ -78,8 +78,11 @@ impl Reach<'_> {
             ));
         }
         self.check_provider(complaints);
-        if self.needs.hosts && definition.item_type == "PHYSICAL_DATA_CENTER_SSH" {
+        if definition.item_type == "PHYSICAL_DATA_CENTER_SSH" {
             self.check_hosts(complaints);
+        }
+        if self.needs.credential {
+            self.check_credential(complaints);
         }
     }
 
@@ -116,7 +119,8 @@ impl Reach<'_> {
 
     fn check_hosts(&self, complaints: &mut Complaints) {
         let definition = self.definition;
-        if host_names(&definition.properties).is_empty() {
+        let touched = self.needs.hosts || !self.needs.infrastructure.is_empty();
+        if touched && host_names(&definition.properties).is_empty() {
             complaints.refuse(
                 self.problem(
                     code!("INFRASTRUCTURE_INCOMPLETE"),
@@ -125,7 +129,11 @@ impl Reach<'_> {
                 .hint("list its hosts under hostNames"),
             );
         }
-        match CREDENTIALS.iter().find_map(|key| steps::text(&definition.properties, key)) {
+    }
+
+    fn check_credential(&self, complaints: &mut Complaints) {
+        let definition = self.definition;
+        match steps::text(&definition.properties, CREDENTIAL) {
             None => complaints.refuse(
                 self.problem(
                     code!("INFRASTRUCTURE_INCOMPLETE"),
