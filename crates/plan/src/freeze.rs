@@ -53,7 +53,7 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
     }
     let inputs = Inputs::of(&course);
     inputs.check(&course, &mut complaints);
-    given::check(&request.variables, &course, &mut complaints);
+    given::check(catalog, &request.variables, &course, &mut complaints);
     let given = Given::of(&request.variables);
     let question = Question { catalog, facts, course: &course, inputs: &inputs, given: &given };
     let mut freezer = Freezer::new(question, &mut complaints);
