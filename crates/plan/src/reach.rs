@@ -1,6 +1,7 @@
-//! Whether the infrastructures of a run can be acted on by the steps that touch them (`design.md` 2, issue of types without a driver).
+//! Whether the infrastructures of a run can be acted on by the steps that touch them (`design.md` 2).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use manifold_model::catalog::Catalog;
 use manifold_model::entity::InfrastructureDefinition;
@@ -39,6 +40,35 @@ pub(crate) fn check(
                 Reach { catalog, facts, run, phase, needs, definition }.check(complaints);
             }
         }
+    }
+}
+
+/// Complains about specific hosts that no infrastructure of the plan has; expressions in host lists may still give any host.
+pub(crate) fn check_specific_hosts(
+    hosts: &[String],
+    definitions: &[Arc<InfrastructureDefinition>],
+    complaints: &mut Complaints,
+) {
+    if hosts.is_empty() {
+        complaints.refuse(
+            Problem::new(code!("SPECIFIC_HOST_UNKNOWN"), "specific hosts are asked for, and none is named")
+                .item("specificHosts"),
+        );
+    }
+    let known: HashSet<String> =
+        definitions.iter().flat_map(|definition| host_names(&definition.properties)).collect();
+    if definitions.is_empty() || known.iter().any(|host| host.contains("${")) {
+        return;
+    }
+    for host in hosts.iter().filter(|host| !known.contains(*host)) {
+        complaints.refuse(
+            Problem::new(
+                code!("SPECIFIC_HOST_UNKNOWN"),
+                format!("no selected infrastructure definition has the host {host}"),
+            )
+            .item(host.clone())
+            .hint("name hosts as the infrastructure definitions do"),
+        );
     }
 }
 

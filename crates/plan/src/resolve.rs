@@ -40,25 +40,30 @@ pub(crate) struct Resolved {
     pub(crate) variables: BTreeMap<String, String>,
 }
 
-/// Resolves a run; `None` when something in it is refused so that no fleet can be made of it.
-pub(crate) fn resolve(question: &Question<'_>, run: &Run, complaints: &mut Complaints) -> Option<Resolved> {
+/// Resolves a run: the services of its phases as far as they are known, and all of it, or `None` when something in it is refused so that no
+/// fleet can be made of it.
+pub(crate) fn resolve(
+    question: &Question<'_>,
+    run: &Run,
+    complaints: &mut Complaints,
+) -> (Vec<Option<Arc<Service>>>, Option<Resolved>) {
     let resolver = Resolver { question, run };
     resolver.check_values(complaints);
     let environment = resolver.environment(complaints);
     let services = resolver.services(complaints);
-    if run.workflow.kind == WorkflowType::Build {
-        let variables = resolver.texts();
-        return Some(Resolved {
+    let resolved = if run.workflow.kind == WorkflowType::Build {
+        Some(Resolved {
             environment: None,
             fixed: vec![None; services.len()],
-            services,
+            services: services.clone(),
             fan_out: None,
             legs: vec![None],
-            variables,
-        });
-    }
-    let environment = environment?;
-    resolver.fleet(environment, services, complaints)
+            variables: resolver.texts(),
+        })
+    } else {
+        environment.and_then(|environment| resolver.fleet(environment, services.clone(), complaints))
+    };
+    (services, resolved)
 }
 
 pub(crate) struct Resolver<'q, 'a> {
