@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use manifold_model::event::Event;
 use manifold_model::execution::ExecutionRow;
 use manifold_model::{ElementId, ExecutionId, Problem, Status, code};
-use manifold_store::{Condition, ExecutionFilter, IdColumn, Operator, Order, Page};
+pub use manifold_store::{Comparison, Condition, ExecutionFilter, IdColumn, Operator, Order, Page, TimeColumn};
 
 use crate::authorise::{Action, Resource, authorise};
 use crate::{Actor, Control, Error, Result};

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Object, SimpleObject};
+use async_graphql::{InputObject, Object, SimpleObject};
 use manifold_control::model::entity;
 use manifold_control::Snapshot;
 
 use super::environment::Environment;
+use super::filter::{IdFilter, TagEntityType, TagInput, admits, tagged};
 use super::page::{Connection, Window, cost};
 use super::pipeline::Pipeline;
 use super::scalar::DateTime;
@@ -144,5 +145,35 @@ impl Application {
         let of = &self.entity.id;
         let found = named_in(&self.snapshot.catalog.pipelines, |found| found.application == *of, |p| &p.name);
         Ok(Window::of(limit, offset)?.cut(found.into_iter().map(|entity| Pipeline { snapshot: self.snapshot.clone(), entity })))
+    }
+}
+
+/// A condition on tags of applications.
+#[derive(InputObject, Clone, Debug)]
+pub struct ApplicationTagFilter {
+    /// On what the tag stands.
+    pub entity_type: Option<TagEntityType>,
+    /// Tags; one must be there.
+    pub tags: Option<Vec<Option<TagInput>>>,
+}
+
+/// Which applications.
+#[derive(InputObject, Clone, Debug)]
+pub struct ApplicationFilter {
+    /// Application.
+    pub application: Option<IdFilter>,
+    /// Tags.
+    pub tag: Option<ApplicationTagFilter>,
+}
+
+impl ApplicationFilter {
+    /// Whether an application passes.
+    #[must_use]
+    pub fn admits(&self, application: &entity::Application) -> bool {
+        admits(self.application.as_ref(), application.id.as_str())
+            && self
+                .tag
+                .as_ref()
+                .is_none_or(|filter| tagged(filter.tags.as_deref().unwrap_or_default(), &application.tags))
     }
 }

@@ -136,3 +136,17 @@ pub struct ExecutionsChange {
     /// Pipeline executions whose legs changed; the list as a whole when empty.
     pub parents: Vec<String>,
 }
+
+impl StatusCount {
+    /// Counts as the wire has them.
+    #[must_use]
+    pub fn all(counts: &std::collections::BTreeMap<Status, u64>) -> Vec<Self> {
+        counts
+            .iter()
+            .map(|(status, count)| Self {
+                status: status.name().to_owned(),
+                count: i64::try_from(*count).unwrap_or(i64::MAX),
+            })
+            .collect()
+    }
+}

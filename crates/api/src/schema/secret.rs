@@ -665,3 +665,10 @@ fn winrm(winrm: WinRmCredentialInput) -> SecretChange {
         ..SecretChange::default()
     }
 }
+
+/// Which secret managers.
+#[derive(InputObject, Clone, Debug)]
+pub struct SecretManagerFilter {
+    /// Secret manager.
+    pub secret_manager: Option<super::filter::IdFilter>,
+}
