@@ -1,7 +1,6 @@
 //! Small plans.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use manifold_model::artifact::Artifact;
 use manifold_model::entity::{
@@ -285,8 +284,4 @@ pub fn plan(workflow: WorkflowPlan) -> Plan {
     let phases = workflow.phases.len();
     let stage = StagePlan { name: "STAGE 1".to_owned(), elements: vec![element("deploy", 1, phases)] };
     plan_of(workflow, vec![stage], vec![infrastructure("east", &["a", "b", "c", "d"])])
-}
-
-pub fn shared(plan: Plan) -> Arc<Plan> {
-    Arc::new(plan)
 }

@@ -158,11 +158,18 @@ fn a_script_on_a_named_host_runs_there_once() {
     let mut say = on_hosts("say", "hostname");
     say.properties.insert("host".to_owned(), json!("bastion:2222"));
     say.properties.insert("sshKeyRefName".to_owned(), json!("bastion-key"));
+    for player in [Player::Instances, Player::Delegate] {
+        say.player = player;
+        let mut runner = Runner::new(plan_with(vec![say.clone()]));
+        runner.run();
+        assert_eq!(runner.issued, ["say#1@bastion:2222"]);
+        let Payload::Script(task) = &runner.tasks[0].payload else { panic!() };
+        assert_eq!(task.host.as_ref().unwrap().credential, "bastion-key");
+    }
+    say.properties.insert("host".to_owned(), json!("${instance.hostName}"));
     let mut runner = Runner::new(plan_with(vec![say]));
     runner.run();
-    assert_eq!(runner.issued, ["say#1@bastion:2222"]);
-    let Payload::Script(task) = &runner.tasks[0].payload else { panic!() };
-    assert_eq!(task.host.as_ref().unwrap().credential, "bastion-key");
+    assert_eq!(runner.issued.len(), 4);
 }
 
 #[test]
