@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use manifold_expression::references;
 use manifold_model::event::{EventKind, Publication, Scope as OutputScope, TaskIntent};
 use manifold_model::kind::Player;
-use manifold_model::plan::StepKey;
+use manifold_model::plan::{StepKey, StepPlan};
 use manifold_model::request::{Action, Request};
 use manifold_model::task::{OutputValue, Task, TaskStep};
 use manifold_model::{Failure, FailureClass, Status, code};
@@ -55,8 +56,8 @@ impl<'a> Decider<'a> {
         }
         match spot.step.player {
             Player::Engine => self.play(spot, attempt),
-            Player::Delegate => self.issue_one(spot, attempt),
-            Player::Instances => self.issue_first(spot, attempt),
+            _ if is_on_hosts(spot.step) => self.issue_first(spot, attempt),
+            Player::Delegate | Player::Instances => self.issue_one(spot, attempt),
         }
     }
 
@@ -218,10 +219,7 @@ impl<'a> Decider<'a> {
     /// Hosts on which a step acts: the one that its `host` names, or those of its phase.
     fn all_hosts(&self, spot: Spot<'_>) -> Result<Cow<'_, [String]>, Failure> {
         let named = text(&spot.step.properties, "host").map(str::trim).filter(|host| !host.is_empty());
-        if let Some(host) = named
-            && !host.contains("${instance.")
-            && !host.contains("${host.")
-        {
+        if let Some(host) = named.filter(|host| !names_the_instance(host)) {
             let scope = self.scope(spot.part, Some(spot.step), None);
             let mut renderer = crate::render::Renderer { scope: &scope, values: BTreeMap::new() };
             return Ok(Cow::Owned(vec![renderer.known("the host", host)?]));
@@ -328,7 +326,7 @@ impl<'a> Decider<'a> {
         let Some(last) = self.state.steps.get(&spot.step.key).and_then(|state| state.last()) else { return };
         let open = last.open as usize;
         let unanswered = last.tasks.iter().any(|task| matches!(task.verdict(), TaskVerdict::Unknown(_)));
-        if spot.step.player == Player::Instances && open < HOSTS_IN_FLIGHT {
+        if is_on_hosts(spot.step) && open < HOSTS_IN_FLIGHT {
             match self.next_hosts_of_current(spot, open) {
                 Ok(made) if !made.is_empty() => {
                     self.issue(spot, attempt, made);
@@ -583,6 +581,16 @@ impl<'a> Decider<'a> {
             published: None,
         });
     }
+}
+
+/// Whether a step has a task per host: all hosts of its phase, or the one that it names.
+fn is_on_hosts(step: &StepPlan) -> bool {
+    step.player == Player::Instances || step.task_kind.as_str() == "SHELL_SCRIPT_ON_HOST"
+}
+
+/// Whether a text refers to the host on which a step runs.
+fn names_the_instance(text: &str) -> bool {
+    references(text).iter().any(|reference| matches!(reference.split('.').next(), Some("instance" | "host")))
 }
 
 /// One failure of many: the first, saying how many there were.

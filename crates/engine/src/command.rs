@@ -162,8 +162,8 @@ impl Flattening<'_> {
             let path =
                 renderer.known(&format!("the path of config file `{}`", file.name), &file.target_path)?;
             let content = if file.encrypted {
-                // An encrypted file's document names its secret.
-                FileSource::Secret { name: file.content_path.clone() }
+                // The content is the encrypted-file secret of the file's name.
+                FileSource::Secret { name: file.name.clone() }
             } else {
                 FileSource::Document { path: file.content_path.clone(), revision }
             };

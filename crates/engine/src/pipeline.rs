@@ -124,6 +124,12 @@ impl PipelineRun {
         &self.state.outputs
     }
 
+    /// Who started it: what its legs answer to `${deploymentTriggeredBy}`, so their first event should name the same.
+    #[must_use]
+    pub fn cause(&self) -> Option<&Cause> {
+        self.state.started.as_ref().map(|(_, cause)| cause)
+    }
+
     /// The row for lists.
     #[must_use]
     pub fn row(&self) -> RowState {
