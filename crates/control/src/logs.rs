@@ -12,7 +12,7 @@ pub const LONGEST_LINES: u32 = 2_000;
 /// A line of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogLine {
-    /// Number, from 0.
+    /// Number, from 1.
     pub number: u64,
     /// When it came; 0 when unknown.
     pub at: Millis,

@@ -151,7 +151,7 @@ async fn checkpoint(shared: Arc<Shared>) {
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(CHECKPOINT) => {}
         }
-        if let Err(error) = shared.store.tidy().await {
+        if let Err(error) = shared.store.checkpoint().await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot checkpoint the store");
         }
     }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
 use manifold_link::{Answer, LogChunk, OutcomeAck};
-use manifold_model::{DelegateId, ExecutionId, LogId, TaskId};
+use manifold_model::{DelegateId, LogId, TaskId};
 use manifold_store::{ClaimOffer, Lease};
 use tokio::sync::{Notify, mpsc};
 
@@ -122,13 +122,6 @@ impl Connection {
     /// A task that it holds.
     pub fn holds(&self, task: &TaskId) -> Option<Arc<Task>> {
         self.tasks().get(task).cloned()
-    }
-
-    /// The execution whose task writes this log.
-    pub fn execution_of(&self, log: &LogId) -> Option<ExecutionId> {
-        let tasks = self.tasks();
-        let task = tasks.values().find(|task| task.log == *log)?;
-        task.step.as_ref().map(|step| step.execution.clone())
     }
 
     /// Tells the delegate that an outcome is durable, or stale. A closed connection will hear it when the outcome is sent again.

@@ -12,6 +12,7 @@ mod chores;
 mod delegates;
 mod dispatch;
 mod legs;
+mod reading;
 mod run;
 mod serve;
 mod worker;
@@ -20,13 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_control::Control;
-use manifold_model::kind::KindSpec;
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use delegates::Delegates;
+pub use reading::{Offer, StoredLogs};
 pub use serve::serve_delegate;
 
 /// Milliseconds since the epoch, from a clock that never goes back.
@@ -112,16 +113,4 @@ impl Runtime {
     pub async fn ended(&self) {
         self.tracker.wait().await;
     }
-}
-
-/// The kinds on offer now: those the engine plays and those of connected delegates.
-#[must_use]
-pub fn kinds_on_offer(delegates: &Delegates) -> Vec<KindSpec> {
-    let mut kinds = manifold_engine::kinds();
-    for kind in delegates.kinds() {
-        if !kinds.iter().any(|known| known.name == kind.name) {
-            kinds.push(kind);
-        }
-    }
-    kinds
 }

@@ -8,7 +8,7 @@ use manifold_link::{
     TaskOutcome, Welcome, limits, negotiate, server_end,
 };
 use manifold_model::task::Task;
-use manifold_model::{DelegateId, ExecutionId, Failure, FailureClass, code};
+use manifold_model::{DelegateId, Failure, FailureClass, code};
 use manifold_store::logs::LogKey;
 use manifold_store::{Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -184,18 +184,12 @@ fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
     let bytes = chunk.bytes.len() as u64;
     // A chunk that came before on a connection that broke was kept then.
     if shared.delegates.is_new_chunk(&chunk) {
-        let execution = connection.execution_of(&chunk.log);
-        let key = LogKey { execution: execution.unwrap_or_else(collections), log: chunk.log };
+        let key = LogKey { execution: Task::execution_of_log(&chunk.log), log: chunk.log };
         if let Err(error) = shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
         }
     }
     connection.tell(Order::LogCredit(bytes));
-}
-
-/// Where logs of tasks without an execution lie.
-fn collections() -> ExecutionId {
-    ExecutionId::from("collections")
 }
 
 /// Answers a request of a delegate for a task that it holds; only what the task refers to is given.
