@@ -286,7 +286,8 @@ async fn an_outcome_comes_again_on_every_connection_until_it_is_acknowledged() {
     let again = bench.outcome().await;
     let ack = OutcomeAck { task: again.task.clone(), fence: again.lease.fence, recorded: true };
     bench.send(FromServer::OutcomeAck(ack)).await;
-    assert_eq!(bench.settled().await, 1, "a place of an earlier connection becomes free");
+    assert_eq!(bench.settled().await, 0, "the acknowledgement itself gives the place back");
+    assert_eq!(bench.delegate.held(), 0);
     bench = bench.reconnect().await;
     assert_eq!(bench.settled().await, 0, "nothing comes any more");
 }
@@ -472,6 +473,10 @@ async fn a_request_survives_a_reconnect_and_a_refusal_is_the_failure() {
     bench.started("a").await;
     let FromDelegate::Request(first) = bench.next().await else { panic!("no request") };
     bench = bench.reconnect().await;
+    assert_eq!(bench.settled().await, 0, "the server would refuse it: the task is not this connection's yet");
+    bench.hand_out(task("a"), 1).await;
+    assert_eq!(bench.next().await, FromDelegate::Credit { tasks: 1 });
+    bench.started("a").await;
     let FromDelegate::Request(again) = bench.next().await else { panic!("no request") };
     assert_eq!(first, again);
     let refusal = Failure::new(FailureClass::Application, code!("SERVER_UNANSWERED"), "no such secret");
@@ -605,8 +610,8 @@ async fn a_kind_nobody_plays_fails_and_a_task_too_many_ends_the_connection() {
     let mut bench = Bench::new(driver(|_, _| std::future::pending())).await;
     let outcome = bench.run(Task { kind: KindName::from("HELM"), ..task("other") }).await;
     assert_eq!(failure_of(&outcome).code, code!("KIND_NOT_OFFERED"));
-    for id in ["a", "b", "c", "d", "e"] {
-        bench.hand_out(task(id), 0).await;
+    for number in 0..9 {
+        bench.hand_out(task(&format!("task-{number}")), 0).await;
     }
     let ended = timeout(PATIENCE, &mut bench.running).await.unwrap().unwrap();
     assert!(matches!(ended, Err(DelegateError::Overfull { places: 4, .. })), "{ended:?}");
@@ -768,8 +773,9 @@ async fn outcomes_in_the_spool_of_an_earlier_life_are_sent() {
     assert_eq!(receive.recv().await.unwrap(), Some(FromDelegate::Outcome(kept)));
     let ack = OutcomeAck { task: "old".into(), fence: 0, recorded: true };
     send.send(&FromServer::OutcomeAck(ack)).await.unwrap();
-    assert_eq!(receive.recv().await.unwrap(), Some(FromDelegate::Credit { tasks: 1 }));
-    assert!(spool.unacknowledged().is_empty());
+    send.send(&FromServer::Ping { nonce: 1 }).await.unwrap();
+    assert_eq!(receive.recv().await.unwrap(), Some(FromDelegate::Pong { nonce: 1 }));
+    assert!(spool.unacknowledged().is_empty() && delegate.held() == 0);
 }
 
 /// Not a limit but a sign: prints what a no-op task costs on both ends of the link together.
