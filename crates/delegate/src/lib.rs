@@ -49,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) config: DelegateConfig,
     pub(crate) drivers: HashMap<KindName, Arc<dyn Driver>>,
     pub(crate) kinds: Vec<KindSpec>,
-    pub(crate) held: held::Held,
+    pub(crate) held: Arc<held::Held>,
     pub(crate) outbox: Arc<outbox::Outbox>,
     pub(crate) asks: Arc<ask::Asks>,
 }
@@ -69,8 +69,8 @@ impl Delegate {
             }
         }
         let outbox = Arc::new(outbox::Outbox::new());
-        let asks = Arc::new(ask::Asks::new(outbox.clone()));
-        let held = held::Held::new(config.spool.unacknowledged());
+        let held = Arc::new(held::Held::new(config.spool.unacknowledged()));
+        let asks = Arc::new(ask::Asks::new(outbox.clone(), held.clone()));
         let shared = Shared { config, drivers: players, kinds, held, outbox, asks };
         Self { shared: Arc::new(shared), connected: tokio::sync::Mutex::new(()) }
     }
