@@ -33,7 +33,7 @@ async fn main() -> Outcome<()> {
         SqliteStore::open(&folder.path().join("manifold.db"), Arc::new(SystemClock::default())).await?,
     );
     let began = Instant::now();
-    let ids = create_legs(&*store, legs).await?;
+    let ids = create_legs(&store, legs).await?;
     println!("created {legs} legs in {:.3} s", began.elapsed().as_secs_f64());
     let lease = store.lease("node/bench/1", NOW).await?;
 
