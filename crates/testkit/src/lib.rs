@@ -1,0 +1,3 @@
+//! The real parts that tests stand on; a part that cannot be started is an error, never a skipped test. Tests only.
+
+pub mod sshd;
