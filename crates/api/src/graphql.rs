@@ -149,7 +149,10 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn admit(&self, mut request: async_graphql::Request) -> Result<async_graphql::Request, async_graphql::Response> {
+    fn admit(
+        &self,
+        mut request: async_graphql::Request,
+    ) -> Result<async_graphql::Request, async_graphql::Response> {
         let query = guard::without_stray_dots(&request.query).into_owned();
         let document = guard::parse(&query)
             .map_err(|problem| async_graphql::Response::from_errors(vec![error::server_error(problem)]))?;

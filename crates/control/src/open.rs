@@ -37,7 +37,9 @@ impl Control {
     /// A failure for the step: there is none of that name, or it cannot be opened.
     pub async fn open_secret(&self, name: &str) -> Result<SecretBytes, Failure> {
         for kind in [SecretType::EncryptedText, SecretType::EncryptedFile] {
-            if let Some(row) = self.store.secret_named(name, Some(kind)).await.map_err(|error| unreadable(&error))? {
+            if let Some(row) =
+                self.store.secret_named(name, Some(kind)).await.map_err(|error| unreadable(&error))?
+            {
                 return self.open_row(&row);
             }
         }
@@ -56,7 +58,9 @@ impl Control {
         let credential: Option<SshCredential> =
             row.record.credential.and_then(|credential| serde_json::from_value(credential).ok());
         let Some(credential) = credential else {
-            return Err(missing(&format!("the SSH credential {name:?} signs in neither by key nor by password")));
+            return Err(missing(&format!(
+                "the SSH credential {name:?} signs in neither by key nor by password"
+            )));
         };
         let (secret, passphrase) = match &credential.method {
             SshMethod::SshKey { key, passphrase } => (Some(key), passphrase.as_ref()),
@@ -76,7 +80,12 @@ impl Control {
     ///
     /// # Errors
     /// A failure for the step: there is no such document, or the secret cannot be opened.
-    pub async fn file_part(&self, source: &FileSource, offset: u64, limit: usize) -> Result<(Vec<u8>, u64), Failure> {
+    pub async fn file_part(
+        &self,
+        source: &FileSource,
+        offset: u64,
+        limit: usize,
+    ) -> Result<(Vec<u8>, u64), Failure> {
         let part = |whole: &[u8]| {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
             let bytes = whole.get(from..whole.len().min(from.saturating_add(limit))).unwrap_or_default();
@@ -84,7 +93,8 @@ impl Control {
         };
         match source {
             FileSource::Document { path, revision } => {
-                let found = self.store.document_at(path, *revision).await.map_err(|error| unreadable(&error))?;
+                let found =
+                    self.store.document_at(path, *revision).await.map_err(|error| unreadable(&error))?;
                 let whole = found.ok_or_else(|| {
                     Failure::new(
                         FailureClass::Application,

@@ -67,7 +67,8 @@ impl Task {
     /// The id of the log of a step's attempt on an instance. It begins with the execution's id, so that a log is found by its id alone.
     #[must_use]
     pub fn log_of(execution: &ExecutionId, step: StepKey, attempt: u32, instance: Option<&str>) -> LogId {
-        let own = LogId::derived(&["log", &step.to_string(), &attempt.to_string(), instance.unwrap_or_default()]);
+        let own =
+            LogId::derived(&["log", &step.to_string(), &attempt.to_string(), instance.unwrap_or_default()]);
         LogId::from(format!("{execution}{LOG_SEPARATOR}{own}"))
     }
 

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use manifold_link::{Answer, LogChunk, OutcomeAck};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
-use manifold_link::{Answer, LogChunk, OutcomeAck};
 use manifold_model::{DelegateId, LogId, TaskId};
 use manifold_store::{ClaimOffer, Lease};
 use tokio::sync::{Notify, mpsc};
@@ -79,7 +79,9 @@ impl Connection {
 
     /// Takes one place; `false` when it is full.
     fn take_place(&self) -> bool {
-        self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free > 0).then_some(free - 1)).is_ok()
+        self.free
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free > 0).then_some(free - 1))
+            .is_ok()
     }
 
     /// Gives a place back.

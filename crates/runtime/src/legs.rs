@@ -36,7 +36,8 @@ pub fn create(
     let release_no = release_numbers.entry(workflow.id.clone()).or_insert(1);
     let legs = ordinals
         .map(|leg| {
-            let new = new_leg(turn, run, (planned, fleet, workflow), LegPlace { stage, element, leg }, *release_no);
+            let new =
+                new_leg(turn, run, (planned, fleet, workflow), LegPlace { stage, element, leg }, *release_no);
             *release_no += 1;
             new
         })
@@ -145,7 +146,11 @@ fn seats(
         identifier: identifier.to_owned(),
         execution: leg_id(&turn.row.id, &element.id, LegPlace { stage, element: index, leg }),
     };
-    identifiers.iter().flat_map(|identifier| (0..legs).map(move |leg| (identifier, leg))).map(|(i, leg)| seat(i, leg)).collect()
+    identifiers
+        .iter()
+        .flat_map(|identifier| (0..legs).map(move |leg| (identifier, leg)))
+        .map(|(i, leg)| seat(i, leg))
+        .collect()
 }
 
 /// Legs of the stage that have been created and have not ended, those of this very transaction included.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use manifold_control::logs::{LogLine, LogPage, Logs};
 use manifold_control::{Error, KindsOnOffer};
-use manifold_model::{LogId, Problem, code};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
+use manifold_model::{LogId, Problem, code};
 use manifold_store::logs::{LogKey, LogStore};
 
 use crate::Delegates;

@@ -215,7 +215,11 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
         Ask::Secret { name } | Ask::Credential { name } => {
             return refuse(&format!("the task does not refer to the secret {name}"));
         }
-        Ask::File { source, offset } => shared.control.file_part(&source, offset, limits::FILE_PART).await.map(|(bytes, total)| Answer::File { bytes: bytes.into(), total }),
+        Ask::File { source, offset } => shared
+            .control
+            .file_part(&source, offset, limits::FILE_PART)
+            .await
+            .map(|(bytes, total)| Answer::File { bytes: bytes.into(), total }),
         Ask::Seal { name, value } => {
             shared.control.seal_output(&task.id, &name, &value.0).await.map(|name| Answer::Sealed { name })
         }

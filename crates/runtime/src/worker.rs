@@ -165,7 +165,8 @@ impl Worker {
         if steps.is_empty() {
             return;
         }
-        let appends: Vec<Append> = steps.iter_mut().map(|step| std::mem::take(&mut step.prepared.append)).collect();
+        let appends: Vec<Append> =
+            steps.iter_mut().map(|step| std::mem::take(&mut step.prepared.append)).collect();
         let results = self.shared.store.append_many(appends).await;
         for (step, result) in steps.into_iter().zip(results) {
             self.settle(step, result).await;
@@ -321,7 +322,9 @@ impl Worker {
                     task: task.clone(),
                     outcome: Outcome::of(manifold_model::task::TaskResult::Cancelled),
                 }),
-                Err(error) => tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a cancelled task"),
+                Err(error) => {
+                    tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a cancelled task")
+                }
             }
         }
         inputs
@@ -468,7 +471,11 @@ impl Held {
 }
 
 /// Reads the next release number of an element's workflow, once per transaction.
-async fn release_number(turn: &Turn<'_>, prepared: &mut Prepared, (stage, element): (u32, u32)) -> Result<(), LoadError> {
+async fn release_number(
+    turn: &Turn<'_>,
+    prepared: &mut Prepared,
+    (stage, element): (u32, u32),
+) -> Result<(), LoadError> {
     let fleet = turn.plan.element(stage, element).and_then(|element| element.fleet.as_ref());
     let Some(workflow) = fleet.and_then(|fleet| turn.plan.workflows.get(fleet.workflow as usize)) else {
         return Ok(());

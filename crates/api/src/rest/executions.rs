@@ -117,8 +117,9 @@ async fn rollback(
     let asked = if body.is_empty() {
         Rollback::default()
     } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| Problem::new(code!("REQUEST_UNREADABLE"), format!("the body is not JSON: {error}")))?
+        serde_json::from_slice(&body).map_err(|error| {
+            Problem::new(code!("REQUEST_UNREADABLE"), format!("the body is not JSON: {error}"))
+        })?
     };
     let row = api.control.rollback(&actor, &ExecutionId::from(id), &asked.reason).await?;
     Ok(envelope(interrupted(&actor, &row, "ROLLBACK", api.control.account())))
@@ -165,7 +166,10 @@ async fn log(
     Ok(ndjson(pages.map(|page| {
         let mut text = Vec::new();
         for one in page?.lines {
-            line(&mut text, &json!({"number": one.number, "at": one.at, "unit": one.unit, "text": one.text}))?;
+            line(
+                &mut text,
+                &json!({"number": one.number, "at": one.at, "unit": one.unit, "text": one.text}),
+            )?;
         }
         Ok(text)
     })))
