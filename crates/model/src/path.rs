@@ -183,6 +183,13 @@ const ACCOUNT_FOLDERS: [(&str, DocumentKind); 7] = [
     ("Governance", DocumentKind::Governance),
 ];
 
+/// Whether a folder or file of this name lies directly in `Setup`.
+#[must_use]
+pub fn is_inside_setup(name: &str) -> bool {
+    matches!(name, "Applications" | "Template Library" | "Defaults.yaml" | "Tags.yaml" | "ids.yaml")
+        || ACCOUNT_FOLDERS.iter().any(|(folder, _)| *folder == name)
+}
+
 /// Folders of an application whose documents lie directly in them. The first name of a kind is the one that is written.
 const APPLICATION_FOLDERS: [(&str, DocumentKind); 5] = [
     ("Workflows", DocumentKind::Workflow),

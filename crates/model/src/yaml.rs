@@ -118,7 +118,7 @@ struct Loader<'a> {
     stack: Vec<Open>,
     anchors: HashMap<usize, (Node, usize)>,
     /// Character ranges of scalars, in order: a `#` in one is no comment.
-    scalars: Vec<(usize, usize)>,
+    scalars: Vec<(usize, usize, ScalarStyle)>,
     nodes: usize,
     root: Option<Node>,
     documents: usize,
@@ -177,7 +177,7 @@ impl<'a> Loader<'a> {
             Event::Alias(anchor) => self.alias(anchor, span.start),
             Event::Scalar(text, style, anchor, tag) => {
                 let scalar = self.scalar(&text, style, tag.as_deref(), span)?;
-                self.scalars.push((span.start.index(), span.end.index()));
+                self.scalars.push((span.start.index(), span.end.index(), style));
                 let node = self.node(span.start, Content::Scalar(scalar));
                 self.value(node, span.start, anchor, 1)
             }
@@ -342,10 +342,19 @@ impl<'a> Loader<'a> {
 
     /// Finds comments: a `#` at the beginning of a line or after a blank, outside of every scalar.
     fn comments(&self) -> Option<Comments> {
-        let mut scalars = self.scalars.iter().copied().peekable();
+        // Most documents have no `#` at all.
+        if !self.text.contains('#') {
+            return None;
+        }
+        let characters: Vec<char> = self.text.chars().collect();
+        let mut scalars = self
+            .scalars
+            .iter()
+            .map(|(start, end, style)| (*start, quoted_end(&characters, *start, *style).unwrap_or(*end)))
+            .peekable();
         let mut found: Option<Comments> = None;
         let (mut line, mut column, mut previous, mut in_comment) = (1_u32, 1_u32, '\n', false);
-        for (index, character) in self.text.chars().enumerate() {
+        for (index, character) in characters.iter().copied().enumerate() {
             while scalars.next_if(|(_, end)| *end <= index).is_some() {}
             let inside = scalars.peek().is_some_and(|(start, _)| *start <= index);
             if character == '#' && !in_comment && !inside && matches!(previous, ' ' | '\t' | '\n' | '\r') {
@@ -361,6 +370,26 @@ impl<'a> Loader<'a> {
             }
         }
         found
+    }
+}
+
+/// Where a quoted scalar ends: the scanner counts the blanks and the comment after it as part of it.
+fn quoted_end(characters: &[char], start: usize, style: ScalarStyle) -> Option<usize> {
+    let quote = match style {
+        ScalarStyle::SingleQuoted => '\'',
+        ScalarStyle::DoubleQuoted => '"',
+        _ => return None,
+    };
+    let mut index = start + 1;
+    loop {
+        let character = *characters.get(index)?;
+        let doubled = quote == '\'' && characters.get(index + 1) == Some(&quote);
+        if character == '\\' && quote == '"' || character == quote && doubled {
+            index += 1;
+        } else if character == quote {
+            return Some(index + 1);
+        }
+        index += 1;
     }
 }
 

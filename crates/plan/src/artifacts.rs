@@ -12,11 +12,12 @@ use manifold_model::{ArtifactId, EntityId, Problem, code};
 use crate::commands;
 use crate::complaints::Complaints;
 use crate::course::{Course, Run};
+use crate::entities;
 use crate::facts::Facts;
 use crate::given::Given;
 use crate::inputs;
-use crate::resolve;
 use crate::steps;
+use crate::values;
 
 /// The services that need an artifact given the values so far, in order of first use (`executionInputs`, `wire.md` 3.2). A service that a
 /// variable still has to name is left out.
@@ -28,12 +29,12 @@ pub fn artifact_needs(
     entity: &EntityId,
     kind: ExecutionType,
     given: &[VariableInput],
-) -> Result<Vec<Arc<Service>>, Problem> {
+) -> Result<Vec<Arc<Service>>, Vec<Problem>> {
     let course = inputs::course(catalog, entity, kind)?;
     let given = Given::of(given);
     let mut needed: Vec<Arc<Service>> = Vec::new();
     for run in course.runs() {
-        let services = resolve::services_so_far(catalog, &course, run, &given);
+        let services = entities::services_so_far(catalog, &course, run, &given);
         for (index, service) in services.into_iter().enumerate() {
             let Some(service) = service else { continue };
             let known = needed.iter().any(|other| other.id == service.id);
@@ -127,12 +128,12 @@ fn resolve_artifact(
     facts: &Facts<'_>,
     service: &Service,
     input: &ArtifactInput,
-) -> Result<Artifact, Problem> {
+) -> Result<Artifact, Box<Problem>> {
     match input {
         ArtifactInput::Id { artifact } => {
             let unknown = |message: String| {
-                Problem::new(code!("ARTIFACT_UNKNOWN"), message)
-                    .hint("list the artifacts of the service, or give a build number")
+                let problem = Problem::new(code!("ARTIFACT_UNKNOWN"), message);
+                Box::new(problem.hint("list the artifacts of the service, or give a build number"))
             };
             let found = facts.artifacts.by_id(&ArtifactId::from(artifact.as_str())).ok_or_else(|| {
                 unknown(format!("the artifact {artifact} for the service {} does not exist", service.name))
@@ -154,28 +155,27 @@ fn resolve_artifact(
                 .by_build(&source.id, build_no)
                 .or_else(|| image(facts, source, build_no))
                 .ok_or_else(|| {
-                    Problem::new(
-                        code!("ARTIFACT_UNKNOWN"),
-                        format!(
-                            "the artifact source {} of the service {} has no build {:?}",
-                            source.name,
-                            service.name,
-                            resolve::shortened(build_no)
-                        ),
-                    )
-                    .hint("check the build number; the source lists the builds that it has")
+                    let message = format!(
+                        "the artifact source {} of the service {} has no build {:?}",
+                        source.name,
+                        service.name,
+                        values::shortened(build_no)
+                    );
+                    let problem = Problem::new(code!("ARTIFACT_UNKNOWN"), message);
+                    Box::new(problem.hint("check the build number; the source lists the builds that it has"))
                 })
         }
     }
 }
 
-fn find_source<'s>(service: &'s Service, name: Option<&str>) -> Result<&'s ArtifactSource, Problem> {
+fn find_source<'s>(service: &'s Service, name: Option<&str>) -> Result<&'s ArtifactSource, Box<Problem>> {
     let unknown = |message: String| {
         let names: Vec<&str> = service.sources.iter().map(|source| source.name.as_str()).collect();
-        Problem::new(code!("ARTIFACT_SOURCE_UNKNOWN"), message).hint(match names.as_slice() {
+        let hint = match names.as_slice() {
             [] => "add an artifact source to the service".to_owned(),
             names => format!("its sources are {}", names.join(", ")),
-        })
+        };
+        Box::new(Problem::new(code!("ARTIFACT_SOURCE_UNKNOWN"), message).hint(hint))
     };
     match (name.map(str::trim).filter(|name| !name.is_empty()), service.sources.as_slice()) {
         (Some(name), sources) => sources

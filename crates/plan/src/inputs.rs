@@ -8,8 +8,8 @@ use manifold_model::{EntityId, Problem, code};
 
 use crate::complaints::Complaints;
 use crate::course::{Binding, Course, Run};
+use crate::entities;
 use crate::given::Given;
-use crate::resolve;
 use crate::roles::Role;
 use crate::settings::Declared;
 
@@ -50,15 +50,19 @@ pub fn inputs(
     entity: &EntityId,
     kind: ExecutionType,
     given: &[VariableInput],
-) -> Result<Vec<InputVariable>, Problem> {
+) -> Result<Vec<InputVariable>, Vec<Problem>> {
     let course = course(catalog, entity, kind)?;
     let given = Given::of(given);
     Ok(Inputs::of(&course).list.iter().map(|input| described(catalog, &course, input, &given)).collect())
 }
 
 /// The course for a question: what is wrong with it is told at start.
-pub(crate) fn course(catalog: &Catalog, entity: &EntityId, kind: ExecutionType) -> Result<Course, Problem> {
-    Course::of(catalog, entity, kind, &mut Complaints::default()).ok_or_else(|| unknown(entity, kind))
+pub(crate) fn course(
+    catalog: &Catalog,
+    entity: &EntityId,
+    kind: ExecutionType,
+) -> Result<Course, Vec<Problem>> {
+    Course::of(catalog, entity, kind, &mut Complaints::default()).ok_or_else(|| vec![unknown(entity, kind)])
 }
 
 /// The refusal of a pipeline or workflow that does not exist.
@@ -159,7 +163,7 @@ fn described(catalog: &Catalog, course: &Course, input: &Input<'_>, given: &Give
     let why_single = why_single(course, input, &role);
     let environment = match role {
         Role::Infrastructure => {
-            input.uses.iter().find_map(|(run, _)| resolve::environment_so_far(catalog, course, run, given))
+            input.uses.iter().find_map(|(run, _)| entities::environment_so_far(catalog, course, run, given))
         }
         _ => None,
     };

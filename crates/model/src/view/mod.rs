@@ -128,7 +128,6 @@ fn expected_types(kind: DocumentKind) -> &'static [&'static str] {
         }
         DocumentKind::Pipeline => &["PIPELINE"],
         DocumentKind::Trigger => &["TRIGGER"],
-        DocumentKind::Command => &["INSTALL", "OTHER", "START", "STOP", "ENABLE", "DISABLE", "RESIZE"],
         _ => &[],
     }
 }

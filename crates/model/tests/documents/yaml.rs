@@ -105,6 +105,7 @@ fn comments_are_seen_and_other_number_signs_are_not() {
     let comments = read("a: ä # one\n# two\nb: |\n  # script\n# three\nc: 1\n").comments.unwrap();
     assert_eq!((comments.first_line, comments.first_column, comments.count), (1, 6, 3));
     assert_eq!(read("a: | # header\n  x\n").comments.unwrap().count, 1);
+    assert_eq!(read("a: 'it''s # no' # yes\nb: \"\\\" # no\" # yes\n").comments.unwrap().count, 2);
 }
 
 /// Inputs that cost a naive reader its stack, its memory or its patience.
@@ -149,6 +150,17 @@ fn nasty_inputs_end_quickly() {
     }
 }
 
+#[test]
+fn the_fuzzing_corpus() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/yaml");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        crate::fuzzed::exercise(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 8);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -159,7 +171,7 @@ proptest! {
 
     #[test]
     fn never_panics_on_yaml_like_text(parts in proptest::collection::vec(part(), 0..60)) {
-        let _ = parse("f.yaml", parts.concat().as_bytes(), &ENTITY_BUDGET);
+        crate::fuzzed::exercise(parts.concat().as_bytes());
     }
 }
 

@@ -107,7 +107,7 @@ fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
 }
 
 /// The database holds sealed secrets and hashes of keys: for its owner alone.
-fn private(path: &Path) -> Result<(), OpenError> {
+pub(super) fn private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(|error| OpenError::Unusable { path: path.to_owned(), cause: Box::new(error) })
