@@ -38,10 +38,7 @@ pub async fn part(request: Request, names: &[&str]) -> Result<Option<Bytes>, Pro
 }
 
 fn unreadable(error: MultipartError) -> Problem {
-    Problem::new(
-        code!("REQUEST_UNREADABLE"),
-        format!("the multipart body cannot be read: {}", error.body_text()),
-    )
+    Problem::new(code!("REQUEST_UNREADABLE"), format!("the multipart body cannot be read: {}", error.body_text()))
 }
 
 /// The files of an archive.
@@ -64,7 +61,7 @@ pub fn unzip(bytes: &[u8]) -> Result<Vec<Incoming>, Problem> {
         if entry.is_dir() {
             continue;
         }
-        let path = entry.name().replace('\\', "/");
+        let path = entry.name().map_err(|error| broken(&error))?.replace('\\', "/");
         let packed = entry.compressed_size();
         // What the archive says of its sizes is not believed: reading stops at the limit.
         let allowed = FILE_BYTES.min(TOTAL_BYTES - total).min(packed.saturating_mul(RATIO).max(SMALL));
