@@ -551,7 +551,7 @@ impl<'a> Decider<'a> {
             .iter()
             .flat_map(|section| &section.steps)
             .filter(|step| step.deploys)
-            .any(|step| self.state.steps.get(&step.key).is_some_and(|state| state.began()))
+            .any(|step| self.state.steps.get(&step.key).is_some_and(|state| state.handed_out()))
     }
 
     /// Ends attempts that run, because the execution stops.

@@ -12,7 +12,7 @@ use serde_json::{Map as Json, Value as JsonValue};
 
 use crate::advance::Command;
 use crate::place::{Map, Part, Spot};
-use crate::render::unresolved;
+use crate::render::{holds, unresolved};
 use crate::scope::LegScope;
 use crate::state::{Lock, Settled, State};
 
@@ -223,7 +223,7 @@ impl<'a> Decider<'a> {
             let scope = self.scope(spot.part, Some(spot.step), None);
             match condition(&skip.assertion, &scope as &dyn Scope) {
                 Ok(false) => {}
-                Ok(true) => return Ok(Some(format!("skip condition is true: {}", skip.assertion))),
+                Ok(true) => return Ok(Some(holds(&skip.assertion, &scope))),
                 Err(error) => {
                     let what = format!("skip condition of step `{}`", spot.step.name);
                     return Err(unresolved(&what, &skip.assertion, &[error]));
@@ -349,6 +349,8 @@ impl<'a> Decider<'a> {
         match verdict.action {
             Some(RepairAction::AbortWorkflowExecution) => self.finish(Status::Aborted, failure),
             None => self.finish(Status::Failed, failure),
+            // Build workflows have no rollback phases (`behaviour.md` 7.1).
+            Some(_) if self.map.workflow.kind == WorkflowType::Build => self.finish(Status::Failed, failure),
             Some(action) => {
                 let only_phase = action == RepairAction::RollbackPhase;
                 let deployed_only = action == RepairAction::EndExecution;

@@ -14,7 +14,7 @@ use manifold_model::wait::{Wait, WaitReason};
 use manifold_model::{ExecutionId, Failure, FailureClass, Millis, Status, code};
 
 use crate::advance::{Advance, Command, Input};
-use crate::render::unresolved;
+use crate::render::{holds, unresolved};
 use crate::rollback::because;
 use crate::scope;
 use crate::view::{ElementView, LegStatus, PipelineView, StageView};
@@ -421,7 +421,7 @@ impl State {
             }
         }
         if waits.is_empty() && self.began_at.is_none() {
-            let reason = WaitReason::Limit { name: "executions that begin at once".to_owned(), allowed: 0 };
+            let reason = WaitReason::Limit { name: "executions that begin at once".to_owned(), allowed: 1 };
             waits.push(wait(*started, reason));
         }
         waits
@@ -588,7 +588,7 @@ impl Decider<'_> {
             StageSkip::When(assertion) => {
                 let scope = PipelineScope { plan: self.plan, id: self.id, state: self.state };
                 match condition(assertion, &scope as &dyn Scope) {
-                    Ok(true) => return Ok(Some(format!("skip condition is true: {assertion}"))),
+                    Ok(true) => return Ok(Some(holds(assertion, &scope))),
                     Ok(false) => {}
                     Err(error) => {
                         let what = format!("skip condition of `{}` in stage {}", element.name, stage + 1);

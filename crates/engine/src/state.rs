@@ -186,6 +186,11 @@ impl StepState {
         u32::try_from(self.attempts.iter().filter(failed).count()).unwrap_or(u32::MAX)
     }
 
+    /// Whether a task was ever handed out: an attempt that could not be rendered did nothing.
+    pub(crate) fn handed_out(&self) -> bool {
+        self.attempts.iter().any(|attempt| !attempt.tasks.is_empty())
+    }
+
     /// Whether an attempt was ever begun.
     pub(crate) fn began(&self) -> bool {
         !self.attempts.is_empty()
