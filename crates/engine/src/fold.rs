@@ -269,6 +269,13 @@ impl State {
                 self.timers.remove(&intervention_timer(*step, *attempt));
                 self.act(*step, Some(*answer), &format!("answered by {by}"), at);
             }
+            other => self.fold_barrier_or_rollback(other, at),
+        }
+    }
+
+    /// Barriers and rollback.
+    fn fold_barrier_or_rollback(&mut self, kind: &EventKind, at: Millis) {
+        match kind {
             EventKind::BarrierArrived { step, identifier, until } => {
                 self.steps.entry(*step).or_default().barrier = Some(BarrierState {
                     identifier: identifier.clone(),
