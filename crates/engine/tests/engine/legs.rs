@@ -105,6 +105,8 @@ fn skip_conditions_skip_and_broken_ones_fail() {
     runner.run();
     assert_eq!(runner.issued, ["one#1", "three#1"]);
     assert_eq!(runner.step_status("two"), Status::Skipped);
+    let reason = runner.leg.view().phases[0].sections[0].steps[1].note.clone().unwrap();
+    assert!(reason.contains("east == 'east'"), "{reason}");
     assert_eq!(runner.row().steps_done, 3);
 
     let mut broken = section("Deploy", vec![noop("one")]);
@@ -328,4 +330,14 @@ fn outcomes_of_other_tasks_and_second_outcomes_change_nothing() {
     assert_eq!(runner.row().seq, seq);
     assert_eq!(runner.issued, ["one#1", "two#1"]);
     assert!(matches!(runner.tasks[1].payload, Payload::Noop(_)));
+}
+
+#[test]
+fn a_leg_that_is_not_in_its_plan_ends_with_an_error() {
+    let mut plan = plan(workflow(vec![phase("P", vec![], vec![])], vec![]));
+    plan.stages[0].elements[0].fleet.as_mut().unwrap().legs.clear();
+    let mut runner = Runner::new(plan);
+    runner.run();
+    assert_eq!((runner.status(), runner.code().as_str()), (Status::Error, "PLAN_UNUSABLE"));
+    assert!(runner.completed.is_some());
 }

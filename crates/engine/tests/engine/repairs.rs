@@ -257,6 +257,7 @@ fn in_a_parallel_section_the_others_finish_before_a_failure_acts() {
     runner.run();
     assert_eq!((runner.status(), mark(&runner)), (Status::Failed, Some(RollbackMark::RolledBack)));
     assert_eq!(runner.step_status("slow"), Status::Success);
+    assert_eq!(runner.step_status("Gate"), Status::Aborted);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use manifold_model::plan::Plan;
 use manifold_model::request::{Action, Cause, Request};
 use manifold_model::target::LockKey;
 use manifold_model::task::{Outcome, Task};
+use manifold_model::wait::WaitReason;
 use manifold_model::{ExecutionId, Failure, FailureClass, Millis, PlanDigest, Status, TaskId, code};
 
 pub fn failed(class: FailureClass) -> Outcome {
@@ -190,9 +191,45 @@ impl Runner {
         let row = self.row();
         assert_eq!(row.status.is_final(), row.waits.is_empty(), "{row:?}");
         assert_eq!(self.leg.view().status, row.status);
+        self.check_timers(&row);
+        self.check_attempts(row.status.is_final());
         if row.status.is_final() {
             assert!(self.timers.is_empty(), "timers left: {:?}", self.timers);
             assert!(self.leg.outstanding().is_empty());
+        }
+    }
+
+    /// Every timer that is set belongs to something that is waited for.
+    fn check_timers(&self, row: &RowState) {
+        for key in self.timers.keys() {
+            let mut parts = key.split('/');
+            let kind = parts.next().unwrap();
+            let step: Option<u32> = parts.next().map(|step| step.parse().unwrap());
+            let holds = row.waits.iter().any(|wait| {
+                wait.step == step
+                    && matches!(
+                        (kind, &wait.reason),
+                        ("retry", WaitReason::Retry { .. })
+                            | ("delay", WaitReason::Delay { .. })
+                            | ("intervention", WaitReason::Intervention { .. })
+                            | ("barrier", WaitReason::Barrier { .. })
+                            | ("stop", WaitReason::Stopping { .. })
+                    )
+            });
+            assert!(holds, "timer {key} belongs to nothing: {row:?}");
+        }
+    }
+
+    /// At the end no attempt runs, and no rollback began while one did.
+    fn check_attempts(&self, ended: bool) {
+        let view = self.leg.view();
+        let rolls_back = view.phases.iter().any(|phase| phase.rollback);
+        for phase in view.phases.iter().filter(|phase| ended || (rolls_back && !phase.rollback)) {
+            for step in phase.sections.iter().flat_map(|section| &section.steps) {
+                for attempt in &step.attempts {
+                    assert!(attempt.status.is_final(), "{} runs still: {attempt:?}", step.name);
+                }
+            }
         }
     }
 
