@@ -1,6 +1,7 @@
 # Takes a file on standard input: written beside its place, checked, then renamed. First comes one line of shell that sets manifold_dir.
-# $1 nonce  $2 path below the directory  $3 mark of the attempt  $4 SHA-256 or -  $5 MD5 or -  $6 bytes or -  $7 root  $8 folder
+# $1 nonce  $2 path below the directory  $3 mark of the attempt  $4 SHA-256 or -  $5 MD5 or -  $6 bytes or -  $7 root  $8 folder  then later units
 nonce=$1 name=$2 mark=$3 sha=$4 md5=$5 bytes=$6 root=$7 folder=$8
+shift 8
 trouble() { printf '%s trouble %s\n' "$nonce" "$1"; exit 0; }
 case $root in "~") root=$HOME ;; "~/"*) root=$HOME/${root#"~/"} ;; esac
 IFS= read -r line || trouble 'the connection ended early'
@@ -13,6 +14,10 @@ dir=${dir%.}
 [ -n "$dir" ] || trouble 'the directory is empty after its variables were replaced'
 case $dir in /*) ;; *) dir=$HOME/$dir ;; esac
 at=$dir/$name
+for later in "$@"; do
+  # Something may have changed the file on purpose since: only an attempt that was taken up again comes here.
+  [ ! -e "$root/$folder/$later.mark" ] || { printf '%s passed %s\n' "$nonce" "$at"; exit 0; }
+done
 said=$(mkdir -p -- "${at%/*}" 2>&1) || trouble "$said"
 temp=${at%/*}/.${at##*/}.$mark
 { cat >"$temp"; } 2>/dev/null || { rm -f -- "$temp"; trouble "cannot write ${at%/*}: is there room, and may this user write there?"; }

@@ -25,6 +25,8 @@ pub struct Put<'a> {
     pub directory: &'a str,
     /// Environment for that.
     pub environment: &'a [(String, Zeroizing<String>)],
+    /// Units that come after this file: when one of them has begun, the attempt was taken up again and the file is left as it is.
+    pub later: &'a [String],
     /// Path below the directory.
     pub path: &'a str,
     /// Its content.
@@ -54,7 +56,8 @@ struct Sent {
 }
 
 /// Writes a file. Interrupted anywhere it can be done again; the file at its place is the old one or the new one, never half of one.
-pub async fn put(host: &Host, file: Put<'_>) -> Result<Stored, Failure> {
+/// `None`: it was written before, and units after it have begun.
+pub async fn put(host: &Host, file: Put<'_>) -> Result<Option<Stored>, Failure> {
     if !is_below(file.path) {
         let message = format!("{:?} is not a path below a directory", file.path);
         return Err(Failure::new(FailureClass::Application, code!("COPY_FAILED"), message));
@@ -79,6 +82,7 @@ pub async fn put(host: &Host, file: Put<'_>) -> Result<Stored, Failure> {
     let place = manifold_driver::command::Shell::place(host);
     let path = match read_answer(&answer, &program.nonce) {
         Answer::Stored(path) => path,
+        Answer::Passed => return Ok(None),
         Answer::Kept { sha256: got, size, path } => {
             // What the host cannot compute it need not match; its size is known in any case.
             let good = if got == "-" { size == bytes.to_string() } else { got == sha256 };
@@ -95,7 +99,7 @@ pub async fn put(host: &Host, file: Put<'_>) -> Result<Stored, Failure> {
             return Err(Failure::new(FailureClass::Application, code!("COPY_FAILED"), message));
         }
     };
-    Ok(Stored { path, size: bytes, sha256 })
+    Ok(Some(Stored { path, size: bytes, sha256 }))
 }
 
 /// Cut so that no piece is larger than a packet.
@@ -119,19 +123,18 @@ fn program(file: &Put<'_>) -> Program {
     let nonce = TaskId::random().to_string();
     let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let settings = &file.attempt.settings;
-    let mut program = Program::new(
-        without_comments(include_str!("put.sh")),
-        vec![
-            nonce.clone(),
-            file.path.trim_start_matches('/').to_owned(),
-            file.attempt.folder.clone(),
-            or_none(file.sha256.clone()),
-            or_none(file.md5.clone()),
-            or_none(file.size.map(|size| size.to_string())),
-            settings.root.clone(),
-            file.attempt.folder.clone(),
-        ],
-    );
+    let mut arguments = vec![
+        nonce.clone(),
+        file.path.trim_start_matches('/').to_owned(),
+        file.attempt.folder.clone(),
+        or_none(file.sha256.clone()),
+        or_none(file.md5.clone()),
+        or_none(file.size.map(|size| size.to_string())),
+        settings.root.clone(),
+        file.attempt.folder.clone(),
+    ];
+    arguments.extend_from_slice(file.later);
+    let mut program = Program::new(without_comments(include_str!("put.sh")), arguments);
     program.nonce = nonce;
     // Quoted once more: it is expanded when the variables that an earlier unit has set are there as well.
     let directory = text::quote(&text::expand(file.directory));
@@ -159,8 +162,7 @@ async fn finish(host: &Host, nonce: &str, path: &str, mark: &str, good: bool) ->
     let program = Program::new(without_comments(include_str!("finish.sh")), arguments);
     let answer = collect(host, &program, FINISH_LIMIT).await?;
     match read_answer(&answer, nonce) {
-        Answer::Stored(_) => Ok(()),
-        Answer::Kept { .. } => Ok(()),
+        Answer::Stored(_) | Answer::Passed | Answer::Kept { .. } => Ok(()),
         Answer::Trouble(why) => {
             let message = format!("cannot put {path} in its place: {why}");
             Err(Failure::new(FailureClass::Application, code!("COPY_FAILED"), message))
@@ -170,6 +172,7 @@ async fn finish(host: &Host, nonce: &str, path: &str, mark: &str, good: bool) ->
 
 enum Answer {
     Stored(String),
+    Passed,
     Kept { sha256: String, size: String, path: String },
     Trouble(String),
 }
@@ -179,6 +182,7 @@ fn read_answer(answer: &str, nonce: &str) -> Answer {
     let mut words = line.trim_start().splitn(2, ' ');
     match (words.next(), words.next()) {
         (Some("stored"), Some(path)) => Answer::Stored(path.to_owned()),
+        (Some("passed"), Some(_)) => Answer::Passed,
         (Some("kept"), Some(rest)) => {
             let mut words = rest.splitn(3, ' ').map(str::to_owned);
             match (words.next(), words.next(), words.next()) {

@@ -28,7 +28,6 @@ struct Run<'a> {
     driver: &'a SshDriver,
     host: Host,
     attempt: Attempt,
-    task: &'a Task,
     command: &'a CommandTask,
     environment: Vec<(String, Zeroizing<String>)>,
     context: &'a Context,
@@ -54,7 +53,7 @@ pub(crate) async fn perform(
         Err(ended) => return ended_with(ended, statuses, task, &place),
     };
     let attempt = driver.attempt(task);
-    let run = Run { driver, host, attempt, task, command, environment, context, deadline };
+    let run = Run { driver, host, attempt, command, environment, context, deadline };
     let mut result = TaskResult::Succeeded;
     for (number, (unit, status)) in command.units.iter().zip(&mut statuses).enumerate() {
         let began = Clock::now();
@@ -105,6 +104,13 @@ fn is_last(command: &CommandTask, number: usize) -> bool {
     number + 1 == command.units.len()
 }
 
+/// The scripts after a unit.
+fn scripts_after(command: &CommandTask, number: usize) -> Vec<String> {
+    let units = command.units.iter().enumerate().skip(number + 1);
+    let scripts = units.filter(|(_, unit)| matches!(unit.action, UnitAction::Exec { .. }));
+    scripts.map(|(number, _)| number.to_string()).collect()
+}
+
 impl Run<'_> {
     async fn unit(&self, number: usize, unit: &Unit) -> Ended {
         match &unit.action {
@@ -118,12 +124,14 @@ impl Run<'_> {
             }
             UnitAction::CopyArtifact { directory } => {
                 let copied =
-                    cancellable(self.context, self.deadline, self.copy_artifact(unit, directory)).await;
+                    cancellable(self.context, self.deadline, self.copy_artifact(number, unit, directory))
+                        .await;
                 copied.map_or_else(|ended| ended, done)
             }
             UnitAction::CopyFiles { directory, files } => {
                 let copied =
-                    cancellable(self.context, self.deadline, self.copy_files(unit, directory, files)).await;
+                    cancellable(self.context, self.deadline, self.copy_files(number, unit, directory, files))
+                        .await;
                 copied.map_or_else(|ended| ended, done)
             }
         }
@@ -155,7 +163,7 @@ impl Run<'_> {
         })
     }
 
-    async fn copy_artifact(&self, unit: &Unit, directory: &Rendered) -> Result<(), Failure> {
+    async fn copy_artifact(&self, number: usize, unit: &Unit, directory: &Rendered) -> Result<(), Failure> {
         let Some(file) = &self.command.artifact else {
             let message = format!("{} copies an artifact, and the step has none", unit.name);
             return Err(Failure::new(FailureClass::Application, code!("ARTIFACT_MISSING"), message)
@@ -171,6 +179,7 @@ impl Run<'_> {
                 attempt: &self.attempt,
                 directory: &directory,
                 environment: &self.environment,
+                later: &scripts_after(self.command, number),
                 path: &opened.name,
                 content: opened.content,
                 size: opened.size,
@@ -179,18 +188,23 @@ impl Run<'_> {
             },
         )
         .await?;
-        let line = format!("{}: {} bytes, SHA-256 {}", stored.path, stored.size, stored.sha256);
+        let line = match stored {
+            Some(stored) => format!("{}: {} bytes, SHA-256 {}", stored.path, stored.size, stored.sha256),
+            None => "it was copied before, and later units have begun".to_owned(),
+        };
         self.note(unit, &line).await;
         Ok(())
     }
 
     async fn copy_files(
         &self,
+        number: usize,
         unit: &Unit,
         directory: &Rendered,
         files: &[FileContent],
     ) -> Result<(), Failure> {
         let directory = fill(self.context, directory).await?.text;
+        let later = scripts_after(self.command, number);
         for file in files {
             let _flight = self.flight().await?;
             let content = self.context.resolver.file(&file.content).await?;
@@ -203,6 +217,7 @@ impl Run<'_> {
                     attempt: &self.attempt,
                     directory: &directory,
                     environment: &self.environment,
+                    later: &later,
                     path: &file.path,
                     content: stream::iter([Ok(content)]).boxed(),
                     size: Some(size),
@@ -212,10 +227,10 @@ impl Run<'_> {
             )
             .await?;
             // The digest of a short secret is as good as the secret.
-            let line = if secret {
-                format!("{}: {} bytes", stored.path, stored.size)
-            } else {
-                format!("{}: {} bytes, SHA-256 {}", stored.path, stored.size, stored.sha256)
+            let line = match stored {
+                None => format!("{}: copied before, and later units have begun", file.path),
+                Some(stored) if secret => format!("{}: {} bytes", stored.path, stored.size),
+                Some(stored) => format!("{}: {} bytes, SHA-256 {}", stored.path, stored.size, stored.sha256),
             };
             self.note(unit, &line).await;
         }

@@ -529,3 +529,33 @@ async fn builds_are_listed_from_sftp_and_by_script() {
     let silent = collect(source("CUSTOM", json!({}), properties), Some("true"));
     assert_eq!(failure(&driver.perform(&silent, &context).await).1, "ARTIFACT_LIST_UNREADABLE");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_taken_up_again_does_not_copy_over_what_later_units_made_of_the_file() {
+    let bench = Bench::new(1);
+    let there = bench.fleet.folder().join("app.conf");
+    std::fs::write(&there, "as delivered").unwrap();
+    let metadata = BTreeMap::from([("path".to_owned(), there.to_str().unwrap().to_owned())]);
+    let mut task = copy(&bench, artifact(source("CUSTOM", json!({}), json!({})), metadata));
+    let Payload::Command(command) = &mut task.payload else { panic!() };
+    command.units.push(exec("change", "echo changed >\"$WINGS_RUNTIME_PATH/app.conf\""));
+    command.units.push(exec("last", "sleep 1.5"));
+    let placed = bench.fleet.home().join("shop/runtime/app.conf");
+    let (context, _) = bench.context();
+    let changed = async {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while std::fs::read_to_string(&placed).unwrap_or_default() != "changed\n" {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let driver = bench.driver();
+    // The delegate dies while the last unit runs.
+    tokio::select! {
+        outcome = driver.perform(&task, &context) => panic!("{outcome:?}"),
+        () = changed => {}
+    }
+    assert_eq!(driver.probe(&task, &context).await, Found::Running);
+    assert_eq!(driver.perform(&task, &context).await.result, TaskResult::Succeeded);
+    assert_eq!(std::fs::read_to_string(&placed).unwrap(), "changed\n");
+}
