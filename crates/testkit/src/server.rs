@@ -42,7 +42,8 @@ impl Server {
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let folder = tempfile::Builder::new().prefix("manifold-test-").tempdir()?;
         let (child, url) = spawn(&binary, folder.path(), &arguments).await?;
-        let key = std::fs::read_to_string(folder.path().join("data/admin-api-key")).context("read the API key")?;
+        let key =
+            std::fs::read_to_string(folder.path().join("data/admin-api-key")).context("read the API key")?;
         let server = Self {
             binary,
             arguments,
@@ -145,7 +146,8 @@ impl Server {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(Duration::from_secs(60), running).await.context("the client hangs")??;
+        let output =
+            tokio::time::timeout(Duration::from_secs(60), running).await.context("the client hangs")??;
         Ok((
             output.status.code().unwrap_or(-1),
             String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -230,7 +232,8 @@ impl Server {
         builds: &[(&str, &str)],
     ) -> Result<String> {
         let answer = self.start_execution(entity, variables, builds).await?;
-        string(&answer, "/data/startExecution/execution/id").with_context(|| format!("the start was refused: {answer}"))
+        string(&answer, "/data/startExecution/execution/id")
+            .with_context(|| format!("the start was refused: {answer}"))
     }
 
     /// Public status of an execution.
@@ -239,7 +242,10 @@ impl Server {
     /// There is no such execution.
     pub async fn status(&self, execution: &str) -> Result<String> {
         let found = self
-            .data_of("query($e: String!) { execution(executionId: $e) { status } }", json!({ "e": execution }))
+            .data_of(
+                "query($e: String!) { execution(executionId: $e) { status } }",
+                json!({ "e": execution }),
+            )
             .await?;
         string(&found, "/execution/status")
     }
