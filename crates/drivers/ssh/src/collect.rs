@@ -20,7 +20,7 @@ use tokio::io::AsyncReadExt;
 use zeroize::Zeroizing;
 
 use crate::artifact::{Location, ServerAccess, answered, failed, unreachable};
-use crate::connection::Dialer;
+use crate::connection::{Dialer, expanded};
 use crate::known_hosts::glob;
 
 /// Builds that one collection gives; older ones are left out.
@@ -40,7 +40,7 @@ pub struct ArtifactDriver {
 }
 
 impl ArtifactDriver {
-    /// A driver that reaches SFTP servers with a dialler and runs scripts with these settings (the root must be an absolute path).
+    /// A driver that reaches SFTP servers with a dialler and runs scripts with these settings.
     #[must_use]
     pub fn new(dialer: Arc<Dialer>, settings: Settings) -> Self {
         Self { dialer, runner: Runner::new(settings.clone()), settings: Arc::new(settings) }
@@ -128,7 +128,8 @@ impl ArtifactDriver {
             )
             .hint("it must write JSON to the file that $ARTIFACT_RESULT_PATH names")
         };
-        let open = tokio::fs::File::open(&file).await.map_err(|error| unreadable(error.to_string()))?;
+        let open =
+            tokio::fs::File::open(expanded(&file)).await.map_err(|error| unreadable(error.to_string()))?;
         let mut text = Vec::new();
         open.take(RESULT_LIMIT + 1)
             .read_to_end(&mut text)

@@ -449,7 +449,7 @@ async fn private_key(credential: &OpenCredential) -> Result<russh::keys::Private
 }
 
 /// `~/` is the delegate's home.
-fn expanded(path: &str) -> PathBuf {
+pub(crate) fn expanded(path: &str) -> PathBuf {
     match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
         (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
         _ => PathBuf::from(path),

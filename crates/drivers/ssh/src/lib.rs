@@ -42,6 +42,12 @@ impl SshDriver {
         Self { dialer: Arc::new(Dialer::new(config)), attempts, flight }
     }
 
+    /// The dialler, so that an [`ArtifactDriver`] shares its limits and host keys.
+    #[must_use]
+    pub fn dialer(&self) -> Arc<Dialer> {
+        Arc::clone(&self.dialer)
+    }
+
     fn host(&self, target: &HostTarget, context: &Context, programs: usize) -> Host {
         Host::new(Arc::clone(&self.dialer), target.clone(), Arc::clone(&context.resolver), programs)
     }

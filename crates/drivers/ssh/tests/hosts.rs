@@ -559,3 +559,58 @@ async fn an_attempt_taken_up_again_does_not_copy_over_what_later_units_made_of_t
     assert_eq!(driver.perform(&task, &context).await.result, TaskResult::Succeeded);
     assert_eq!(std::fs::read_to_string(&placed).unwrap(), "changed\n");
 }
+
+/// A web server with one file behind a password; closes after each answer.
+async fn web_server(content: &'static [u8]) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") && socket.read_buf(&mut request).await.unwrap_or(0) > 0 {}
+            let request = String::from_utf8_lossy(&request).into_owned();
+            // "user:s3cr3t-value"
+            let allowed = request.contains("Basic dXNlcjpzM2NyM3QtdmFsdWU=");
+            let status = match (allowed, request.contains(" /r/app-2.tgz ")) {
+                (false, _) => "401 Unauthorized",
+                (true, false) => "404 Not Found",
+                (true, true) => "200 OK",
+            };
+            let body: &[u8] = if status == "200 OK" { content } else { b"" };
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = socket.write_all(head.as_bytes()).await;
+            if request.starts_with("GET") {
+                let _ = socket.write_all(body).await;
+            }
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_behind_a_password_is_listed_and_copied_over_http() {
+    let bench = Bench::new(1);
+    let address = web_server(b"two").await;
+    let server =
+        json!({"url": format!("http://{address}/r"), "username": "user", "password": "secretName:pw"});
+    let dialer = Arc::new(Dialer::new(config(&bench.fleet)));
+    let driver = ArtifactDriver::new(dialer, Settings::default());
+    let (context, _) = bench.context();
+    let list = async |server: &serde_json::Value, path: &str| {
+        let source = source("HTTP", server.clone(), json!({"artifactPaths": [path]}));
+        driver.perform(&task(Payload::Collect(CollectTask { source, script: None })), &context).await
+    };
+    let outcome = list(&server, "app-2.tgz").await;
+    assert_eq!(outcome.builds[0].build_no, "app-2.tgz");
+    assert_eq!(outcome.builds[0].metadata["size"], "3");
+    assert_eq!(failure(&list(&server, "no.tgz").await).0, FailureClass::Application);
+    let nobody = json!({"url": format!("http://{address}/r")});
+    assert_eq!(failure(&list(&nobody, "app-2.tgz").await).0, FailureClass::Authentication);
+
+    let file = artifact(source("HTTP", server, json!({})), outcome.builds[0].metadata.clone());
+    let (outcome, _) = bench.run(&copy(&bench, file)).await;
+    assert_eq!(outcome.result, TaskResult::Succeeded);
+    assert_eq!(std::fs::read(bench.fleet.home().join("shop/runtime/app-2.tgz")).unwrap(), b"two");
+}
