@@ -154,10 +154,16 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     let TaskOutcome { task, lease, outcome } = ended;
     let lease = Lease { holder: lease.holder, fence: lease.fence };
     let execution = match connection.taken_back(&task) {
-        Some(held) => held.step.as_ref().map(|step| step.execution.clone()),
+        Some(held) => {
+            close_log(shared, &held).await;
+            held.step.as_ref().map(|step| step.execution.clone())
+        }
         None => match shared.store.task(&task).await {
             Ok(Some(row)) => row.execution,
-            Ok(None) => return connection.ack(task, lease.fence, false),
+            Ok(None) => {
+                connection.ack(task, lease.fence, false);
+                return connection.free_place();
+            }
             // Not acknowledged: it comes again.
             Err(error) => {
                 return tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a task");
@@ -178,6 +184,14 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     let ended =
         Ended { execution: execution.clone(), task, lease, outcome, connection: Arc::clone(connection) };
     shared.workers.send(&execution, Message::Ended(ended));
+}
+
+/// Nothing more comes for the log of a task that has ended.
+async fn close_log(shared: &Shared, task: &Task) {
+    let key = LogKey { execution: Task::execution_of_log(&task.log), log: task.log.clone() };
+    if let Err(error) = shared.logs.close(&key).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot close a log");
+    }
 }
 
 fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
