@@ -150,9 +150,9 @@ impl Store for SqliteStore {
         let asked = appends.len();
         let all = self
             .writer
-            .write(move |writing| {
+            .write_pieces(move |writing| {
                 let each = |append| writing.apart(|writing| journal::append(writing, append));
-                Ok(appends.iter().map(each).collect::<Vec<_>>())
+                appends.iter().map(each).collect::<Vec<_>>()
             })
             .await;
         all.unwrap_or_else(|error| {
