@@ -61,7 +61,7 @@ pub fn unzip(bytes: &[u8]) -> Result<Vec<Incoming>, Problem> {
         if entry.is_dir() {
             continue;
         }
-        let path = entry.name().replace('\\', "/");
+        let path = entry.name().map_err(|error| broken(&error))?.replace('\\', "/");
         let packed = entry.compressed_size();
         // What the archive says of its sizes is not believed: reading stops at the limit.
         let allowed = FILE_BYTES.min(TOTAL_BYTES - total).min(packed.saturating_mul(RATIO).max(SMALL));
