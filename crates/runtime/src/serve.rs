@@ -188,7 +188,8 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
 
 /// Nothing more comes for the log of a task that has ended.
 async fn close_log(shared: &Shared, task: &Task) {
-    let key = LogKey { execution: Task::execution_of_log(&task.log), log: task.log.clone() };
+    let execution = task.step.as_ref().map(|step| step.execution.clone());
+    let key = LogKey { execution, log: task.log.clone() };
     if let Err(error) = shared.logs.close(&key).await {
         tracing::error!(error = &error as &dyn std::error::Error, "cannot close a log");
     }
@@ -198,7 +199,7 @@ fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
     let bytes = chunk.bytes.len() as u64;
     // A chunk that came before on a connection that broke was kept then.
     if shared.delegates.is_new_chunk(&chunk) {
-        let key = LogKey { execution: Task::execution_of_log(&chunk.log), log: chunk.log };
+        let key = LogKey { execution: connection.execution_of(&chunk.log), log: chunk.log };
         if let Err(error) = shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
         }
