@@ -383,7 +383,10 @@ fn fold(run: &mut StepRun, execution: &ExecutionId, event: Event) {
         EventKind::TasksIssued { step, attempt, tasks } => {
             run.tasks.extend(tasks.into_iter().map(|task| TaskRun {
                 attempt,
-                log: public_name(execution, &Task::log_of(execution, step, attempt, task.instance.as_deref())),
+                log: public_name(
+                    execution,
+                    &Task::log_of(execution, step, attempt, task.instance.as_deref()),
+                ),
                 instance: task.instance,
                 status: Status::Running,
                 failure: None,
