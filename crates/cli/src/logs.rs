@@ -115,7 +115,7 @@ async fn print_log(
     let attempt = if task.attempt > 1 { format!(" #{}", task.attempt) } else { String::new() };
     let mut lines = client.tail(&path, &[("from", &cursor.next.to_string())]).await?;
     while let Some(mut line) = lines.next().await? {
-        cursor.next = line.get("number").and_then(Value::as_u64).map_or(cursor.next + 1, |number| number + 1);
+        cursor.next = line.get("n").and_then(Value::as_u64).map_or(cursor.next + 1, |number| number + 1);
         if output == Output::Json {
             if let Some(line) = line.as_object_mut() {
                 line.insert("execution".to_owned(), json!(execution));

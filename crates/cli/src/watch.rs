@@ -120,7 +120,8 @@ async fn read_events(client: Client, id: String, mut after: u64, wake: Arc<Notif
     let mut gap = POLL;
     loop {
         let seen = after;
-        if let Ok(mut lines) = client.tail(&path, &[("after", &after.to_string())]).await {
+        if let Ok(mut lines) = client.tail(&path, &[("after", &after.to_string()), ("follow", "true")]).await
+        {
             while let Ok(Some(event)) = lines.next().await {
                 after = event.get("seq").and_then(Value::as_u64).unwrap_or(after).max(after);
                 wake.notify_one();
