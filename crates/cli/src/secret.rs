@@ -11,7 +11,7 @@ use crate::client::{Client, ClientError};
 use crate::connection::{Connection, bounded};
 use crate::deploy::look_up;
 use crate::error::Error;
-use crate::print::{Output, columns, out, out_json, say};
+use crate::print::{Output, Paint, columns, out, out_json, say};
 use crate::show;
 
 /// Bytes of a value from standard input.
@@ -266,7 +266,7 @@ async fn list(client: &Client, output: Output) -> Result<u8, Error> {
         say("there are no secrets");
         return Ok(0);
     }
-    let mut table = show::plain_table(columns());
+    let mut table = show::plain_table(columns(), Paint(false));
     table.set_header(vec!["NAME", "TYPE", "ID"]);
     for secret in &secrets {
         table.add_row(

@@ -1,6 +1,6 @@
 //! How an execution looks: grouping, lines of progress, the final table. Pure.
 
-use comfy_table::{ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use manifold_model::wait::WaitReason;
 use manifold_model::{Millis, Status};
 
@@ -41,18 +41,38 @@ fn parenthesised(names: &[String]) -> String {
     }
 }
 
-/// A status with its sign: never colour alone.
-#[must_use]
-pub fn status(name: &str, paint: Paint) -> String {
-    let (sign, tone) = match Status::parse(name) {
+/// Sign and meaning of a status: never colour alone.
+fn sign(name: &str) -> (&'static str, Tone) {
+    match Status::parse(name) {
         Some(Status::Success) => ("✓", Tone::Good),
         Some(Status::Skipped | Status::Queued) | None => ("·", Tone::Faint),
         Some(Status::Failed | Status::Error | Status::Rejected | Status::Expired) => ("✗", Tone::Bad),
         Some(Status::Aborted | Status::Aborting) => ("■", Tone::Bad),
         Some(Status::Waiting | Status::Paused | Status::Pausing) => ("⧗", Tone::Warn),
         Some(Status::Starting | Status::Running) => ("●", Tone::Busy),
-    };
+    }
+}
+
+/// A status with its sign.
+#[must_use]
+pub fn status(name: &str, paint: Paint) -> String {
+    let (sign, tone) = sign(name);
     paint.text(tone, &format!("{sign} {name}"))
+}
+
+/// A status as a cell: a table measures its texts, so colours must not be in them.
+#[must_use]
+pub fn status_cell(name: &str, paint: Paint) -> Cell {
+    let (sign, tone) = sign(name);
+    let cell = Cell::new(format!("{sign} {name}"));
+    match tone {
+        _ if !paint.0 => cell,
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Warn => cell.fg(Color::DarkYellow),
+        Tone::Busy => cell.fg(Color::DarkCyan),
+        Tone::Faint => cell.add_attribute(Attribute::Dim),
+    }
 }
 
 /// A duration as `0:42` or `1:02:03`.
@@ -277,30 +297,30 @@ pub fn changes(before: Option<&Run>, now: &Run) -> Vec<String> {
 /// The table at the end: infrastructure, status, duration, cause.
 #[must_use]
 pub fn table(run: &Run, paint: Paint, width: Option<u16>) -> String {
-    let mut table = plain_table(width);
+    let mut table = plain_table(width, paint);
     table.set_header(vec!["STAGE", "INFRASTRUCTURE", "STATUS", "DURATION", "CAUSE"]);
     for stage in &run.stages {
         for element in &stage.elements {
-            let stage_name = if stage.name.is_empty() { &element.name } else { &stage.name };
+            let of_stage = Cell::new(if stage.name.is_empty() { &element.name } else { &stage.name });
             if element.legs.is_empty() {
-                let why =
-                    element.skip_reason.clone().or(element.failure.as_ref().map(|one| one.message.clone()));
-                let cells = [
-                    stage_name.clone(),
-                    String::new(),
-                    status(&element.status, paint),
-                    String::new(),
-                    why.unwrap_or_default(),
-                ];
-                table.add_row(cells);
+                let failure = element.failure.as_ref().map(|failure| failure.message.as_str());
+                let why = element.skip_reason.as_deref().or(failure).unwrap_or_default();
+                let name = Cell::new("");
+                table.add_row([
+                    of_stage.clone(),
+                    name,
+                    status_cell(&element.status, paint),
+                    Cell::new(""),
+                    Cell::new(why),
+                ]);
             }
             for leg in &element.legs {
                 table.add_row([
-                    stage_name.clone(),
-                    leg.label().to_owned(),
-                    status(&leg.status, paint),
-                    duration(leg.started_at, leg.ended_at),
-                    cause(leg),
+                    of_stage.clone(),
+                    Cell::new(leg.label()),
+                    status_cell(&leg.status, paint),
+                    Cell::new(duration(leg.started_at, leg.ended_at)),
+                    Cell::new(cause(leg)),
                 ]);
             }
         }
@@ -319,8 +339,13 @@ pub fn table(run: &Run, paint: Paint, width: Option<u16>) -> String {
 
 /// A table without lines, for people and for `awk`; wrapped to `width` on a terminal.
 #[must_use]
-pub fn plain_table(width: Option<u16>) -> Table {
+pub fn plain_table(width: Option<u16>, paint: Paint) -> Table {
     let mut table = Table::new();
+    if paint.0 {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
     table.load_style(comfy_table::presets::NOTHING);
     match width {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
@@ -469,7 +494,15 @@ mod tests {
             "Shop / ship  ✗ FAILED after 1:02:03",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
-        assert!(table(&run, Paint(true), None).contains("\x1b[31m✗ FAILED\x1b[0m"));
+        let painted = table(&run, Paint(true), None);
+        assert!(painted.contains("\x1b[") && painted.contains("✗ FAILED"));
+        let bare = |line: &str| {
+            let mut parts = line.split('\x1b');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |line, part| line + part.split_once('m').map_or("", |(_, text)| text))
+        };
+        let painted: Vec<String> = painted.lines().map(|line| bare(line).trim_end().to_owned()).collect();
+        assert_eq!(painted, expected, "colours do not move the columns");
     }
 
     #[test]
