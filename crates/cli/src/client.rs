@@ -221,9 +221,15 @@ impl Client {
                     .hint("look at MANIFOLD_API_KEY, --api-key-file or the profile");
             return ClientError::refused(problem);
         }
-        if let Some(problems) =
-            parsed.as_ref().and_then(said_in_envelope).filter(|_| status.is_client_error())
-        {
+        let said = parsed.as_ref().and_then(said_in_envelope);
+        if matches!(
+            status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        ) {
+            return self
+                .unreachable(said.map_or(format!("it answers {status}"), |said| sentence(&said)), true);
+        }
+        if let Some(problems) = said.filter(|_| status.is_client_error()) {
             return ClientError::Refused { problems };
         }
         if status == StatusCode::NOT_FOUND {
@@ -381,5 +387,6 @@ mod tests {
         assert_eq!(code(404, r#"{"responseMessages":[{"code":"NOT_FOUND","message":"m"}]}"#), 3);
         assert_eq!(code(413, "too large"), 3);
         assert_eq!(code(500, "oh"), 70);
+        assert_eq!(code(503, r#"{"responseMessages":[{"code":"A","message":"m"}]}"#), 4);
     }
 }

@@ -9,7 +9,7 @@ mod watching;
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 use server::Server;
@@ -31,11 +31,11 @@ impl Done {
     }
 }
 
-/// Runs the client with nothing of this process's environment.
-pub fn client(environment: &[(&str, &str)], arguments: &[&str], input: &str) -> Done {
-    let folder = std::env::current_exe().unwrap();
-    let program: PathBuf = folder.parent().unwrap().parent().unwrap().join("examples/client");
-    let mut child = Command::new(program)
+/// Starts the client with nothing of this process's environment.
+pub fn command(environment: &[(&str, &str)], arguments: &[&str]) -> Child {
+    let test = std::env::current_exe().unwrap();
+    let program: PathBuf = test.parent().unwrap().parent().unwrap().join("examples/client");
+    Command::new(program)
         .args(arguments)
         .env_clear()
         .envs(environment.iter().copied())
@@ -43,7 +43,12 @@ pub fn client(environment: &[(&str, &str)], arguments: &[&str], input: &str) -> 
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .expect("cargo builds the example `client` with the tests");
+        .expect("cargo builds the example `client` with the tests")
+}
+
+/// Runs the client to its end.
+pub fn client(environment: &[(&str, &str)], arguments: &[&str], input: &str) -> Done {
+    let mut child = command(environment, arguments);
     // A command that reads nothing may be gone already.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();

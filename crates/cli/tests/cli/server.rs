@@ -35,8 +35,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Answers GraphQL by `answer(query, variables)` and everything else by `answer("METHOD /path?query", null)`; a string is sent as it is, other
-    /// values as JSON. The key is `key`.
+    /// Answers GraphQL by `answer(query, variables)` and everything else by `answer("METHOD /path?query", null)`; a string and a list of
+    /// bytes are sent as they are, a number is a status, other values are sent as JSON. The key is `key`.
     pub fn start(answer: impl Fn(&str, &Value) -> Value + Send + Sync + 'static) -> Self {
         let shared = Shared { answer: Arc::new(answer), requests: Arc::default() };
         let runtime =
@@ -85,6 +85,9 @@ async fn handle(
     };
     match answer {
         Value::String(text) => text.into_response(),
+        Value::Number(status) => {
+            StatusCode::from_u16(status.as_u64().unwrap() as u16).unwrap().into_response()
+        }
         Value::Array(bytes) => {
             bytes.iter().map(|byte| byte.as_u64().unwrap() as u8).collect::<Vec<u8>>().into_response()
         }

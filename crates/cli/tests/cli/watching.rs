@@ -168,3 +168,51 @@ fn what_is_not_there_is_named() {
     assert_eq!(done.code, 3);
     assert!(done.err.contains("[EXECUTION_UNKNOWN]"), "{}", done.err);
 }
+
+#[test]
+fn a_server_that_is_away_for_a_while_is_waited_for() {
+    let looks = AtomicUsize::new(0);
+    let server = Server::start(move |query, _| {
+        if !query.contains("executionId: $id") {
+            return json!("");
+        }
+        match looks.fetch_add(1, Ordering::SeqCst) {
+            0 => execution(false),
+            1 | 2 => json!(503),
+            _ => execution(true),
+        }
+    });
+    let done = ask(&server, &["execution", "watch", "-run"]);
+    assert_eq!(done.code, 1, "{}", done.err);
+    assert_eq!(done.err.matches("503 Service Unavailable").count(), 1, "said once: {}", done.err);
+    assert!(done.out.contains("rolled back"), "{}", done.out);
+}
+
+#[test]
+fn ctrl_c_ends_the_watching_only() {
+    let server = Server::start(
+        |query, _| if query.contains("executionId: $id") { execution(false) } else { json!("") },
+    );
+    let mut child = crate::command(
+        &[("MANIFOLD_URL", &server.url), ("MANIFOLD_API_KEY", "key")],
+        &["execution", "watch", "-run"],
+    );
+    let mut err = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("RUNNING") {
+        line.clear();
+        assert!(std::io::BufRead::read_line(&mut err, &mut line).unwrap() > 0, "it ended early");
+    }
+    let kill = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(kill.success());
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut err, &mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(
+        rest.contains("the deployment goes on") && rest.contains("manifold execution watch -- -run"),
+        "{rest}"
+    );
+    assert!(
+        server.requests().iter().all(|request| !String::from_utf8_lossy(&request.body).contains("abort"))
+    );
+}
