@@ -4,6 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use manifold_control::Control;
+use manifold_model::KeyId;
+use manifold_secrets::ExposeSecret;
 
 use crate::folder;
 
@@ -20,7 +22,8 @@ pub async fn ensure(control: &Control, path: &Path) -> Result<String> {
     let key = match std::fs::read_to_string(path) {
         Ok(text) => text.trim().to_owned(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let key = manifold_secrets::random_key();
+            let key =
+                manifold_secrets::api_key::random().context("make an API key")?.expose_secret().to_owned();
             if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
                 folder::private(folder).with_context(|| format!("make {}", folder.display()))?;
             }
@@ -33,6 +36,9 @@ pub async fn ensure(control: &Control, path: &Path) -> Result<String> {
     if key.len() < SHORTEST || key.contains(char::is_whitespace) {
         anyhow::bail!("{} holds no API key: at least {SHORTEST} characters without blanks", path.display());
     }
-    control.ensure_api_key(NAME, &key).await.context("write down the administrator's API key")?;
+    control
+        .add_api_key(KeyId::derived(&["api key", NAME]), NAME, &key)
+        .await
+        .context("write down the administrator's API key")?;
     Ok(key)
 }

@@ -160,6 +160,8 @@ pub fn settings(flags: ServerFlags) -> Result<Settings, Problem> {
         None => Settings::default(),
     };
     overlay(&mut settings, flags);
+    // Attempt folders are found again by their path after a restart from another folder.
+    settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
     if !settings.listen.ip().is_loopback() && !settings.insecure_http {
         return Err(Problem::new(
             code!("INSECURE_LISTEN"),

@@ -6,10 +6,9 @@ use std::time::Duration;
 use manifold_delegate::{Delegate, DelegateConfig, Ended};
 use manifold_driver::Driver;
 use manifold_driver::noop::NoopDriver;
-use manifold_driver_artifact::ArtifactDriver;
 use manifold_driver_http::HttpDriver;
 use manifold_driver_script::ScriptDriver;
-use manifold_driver_ssh::{HostKeyPolicy, SshConfig, SshDriver};
+use manifold_driver_ssh::{ArtifactDriver, Dialer, HostKeyPolicy, SshConfig, SshDriver};
 use manifold_model::DelegateId;
 use manifold_runtime::{Runtime, serve_delegate};
 use tokio_util::sync::CancellationToken;
@@ -51,22 +50,30 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
 
 /// All drivers of this build.
 fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
-    let attempts = settings.data.join("attempts");
+    let ssh = ssh(settings);
+    let here = manifold_driver::command::Settings {
+        root: settings.data.join("attempts").to_string_lossy().into_owned(),
+        ..manifold_driver::command::Settings::default()
+    };
     let mut drivers: Vec<Arc<dyn Driver>> = vec![
-        Arc::new(SshDriver::new(SshConfig {
-            host_keys: match settings.ssh.host_keys {
-                HostKeys::KnownHosts => HostKeyPolicy::KnownHosts,
-                HostKeys::AcceptNew => HostKeyPolicy::AcceptNew,
-            },
-            known_hosts: settings.known_hosts(),
-            ..SshConfig::default()
-        })),
-        Arc::new(ScriptDriver::new(attempts.clone())),
-        Arc::new(ArtifactDriver::new(attempts)),
-        Arc::new(HttpDriver::new()),
+        Arc::new(SshDriver::new(ssh.clone())),
+        Arc::new(ArtifactDriver::new(Arc::new(Dialer::new(ssh)), here.clone())),
+        Arc::new(ScriptDriver::new(here)),
+        Arc::new(HttpDriver::default()),
     ];
     if settings.enable_test_kinds {
         drivers.push(Arc::new(NoopDriver));
     }
     drivers
+}
+
+fn ssh(settings: &Settings) -> SshConfig {
+    SshConfig {
+        host_keys: match settings.ssh.host_keys {
+            HostKeys::KnownHosts => HostKeyPolicy::KnownHosts,
+            HostKeys::AcceptNew => HostKeyPolicy::AcceptNew,
+        },
+        known_hosts: settings.known_hosts(),
+        ..SshConfig::default()
+    }
 }

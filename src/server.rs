@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use manifold_control::{Clock, Control, Limits, Parts, SystemClock};
-use manifold_runtime::{Config, Delegates, Runtime};
-use manifold_secrets::Vault;
+use manifold_control::{Control, Limits, Parts};
+use manifold_runtime::{Config, Delegates, Offer, Runtime};
+use manifold_secrets::Key;
 use manifold_store::Store;
+use manifold_store::clock::{Clock, SystemClock};
 use manifold_store::logs::LogStore;
 use manifold_store::sqlite::SqliteStore;
 use tokio::net::TcpListener;
@@ -45,16 +46,15 @@ pub async fn start(settings: Settings) -> Result<Server> {
     let shutdown = CancellationToken::new();
     let clock = Arc::new(SystemClock::default());
     let store = open_store(&settings, &clock).await?;
-    let logs = Arc::new(LogStore::open(&settings.data.join("logs")).await.context("open the logs")?);
-    let vault = Arc::new(Vault::open(&settings.key_path()).context("open the key that wraps secret keys")?);
-    manifold_control::check_key(&*store, &vault).await.context("check the key that wraps secret keys")?;
+    let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
+    let vault = vault(&*store, &settings).await?;
     let account = account(&*store, &settings).await?;
     let delegates = Arc::new(Delegates::default());
     let control = Arc::new(Control::new(Parts {
         store: Arc::clone(&store),
-        logs: Arc::clone(&logs),
+        logs: logs.clone(),
         vault,
-        kinds: Arc::new(manifold_runtime::Offer(Arc::clone(&delegates))),
+        kinds: Arc::new(Offer(Arc::clone(&delegates))),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         account: account.clone(),
         limits: limits(&settings),
@@ -74,7 +74,7 @@ pub async fn start(settings: Settings) -> Result<Server> {
         crate::seed::import(&control, seed).await?;
     }
     let options = manifold_api::Options {
-        public_url: settings.public_url.clone().unwrap_or_else(|| format!("http://{address}")),
+        version: env!("CARGO_PKG_VERSION"),
         shutdown: shutdown.clone(),
         ready: Arc::new(move || settings.no_delegate || delegates.any()),
     };
@@ -114,10 +114,17 @@ async fn serve(
 async fn open_store(settings: &Settings, clock: &Arc<SystemClock>) -> Result<Arc<dyn Store>> {
     let folder = &settings.data;
     crate::folder::private(folder).with_context(|| format!("make {}", folder.display()))?;
-    let clock = Arc::clone(clock);
-    let now = Arc::new(move || clock.now());
-    let store = SqliteStore::open(&folder.join("manifold.db"), now).await.context("open the store")?;
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
+    let store = SqliteStore::open(&folder.join("manifold.db"), clock).await.context("open the store")?;
     Ok(Arc::new(store))
+}
+
+/// The key that wraps secret keys; a store that was sealed with another one is refused.
+async fn vault(store: &dyn Store, settings: &Settings) -> Result<Arc<Key>> {
+    let key = Key::load_or_create(&settings.key_path()).context("open the key that wraps secret keys")?;
+    let kept = store.put_setting("key_id", key.id().as_str(), true).await.context("read the key's id")?;
+    manifold_secrets::key::check_key_id(Some(&kept), &key)?;
+    Ok(Arc::new(key))
 }
 
 /// The account of the store: that of the first start holds.

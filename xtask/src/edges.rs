@@ -15,10 +15,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("link", &[]),
     ("driver", &[]),
     ("secrets", &[]),
-    ("drivers/artifact", &["driver"]),
     ("drivers/http", &["driver"]),
     ("drivers/script", &["driver"]),
-    ("drivers/ssh", &["driver", "driver-artifact"]),
+    ("drivers/ssh", &["driver"]),
     (
         "delegate",
         &[

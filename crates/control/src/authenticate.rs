@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use manifold_model::KeyId;
+use manifold_secrets::api_key;
 use manifold_store::ApiKeyRow;
-use subtle::ConstantTimeEq;
 use tokio::sync::Mutex;
 
 use crate::{Actor, Control, Error, Result};
@@ -21,18 +21,6 @@ pub(crate) struct KeyList {
     read: Mutex<Option<(Instant, Arc<[ApiKeyRow]>)>>,
 }
 
-/// SHA-256 of a key, as it is kept: lower-case hexadecimal.
-#[must_use]
-pub fn hash_of_key(key: &str) -> String {
-    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, key.as_bytes());
-    digest.as_ref().iter().fold(String::with_capacity(64), |mut text, byte| {
-        for nibble in [byte >> 4, byte & 15] {
-            text.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
-        text
-    })
-}
-
 impl Control {
     /// Who holds this key.
     ///
@@ -43,12 +31,12 @@ impl Control {
         if key.is_empty() || key.len() > LONGEST_KEY {
             return Err(Error::InvalidToken);
         }
-        let hash = hash_of_key(key);
+        let hash = api_key::hash(key);
         let keys = self.api_keys().await?;
         // Every row is compared in full, so that the time says nothing about how close a guess was.
         let mut found = None;
         for row in keys.iter() {
-            if bool::from(row.hash.as_bytes().ct_eq(hash.as_bytes())) {
+            if api_key::same(row.hash.as_bytes(), hash.as_bytes()) {
                 found = Some(row);
             }
         }
@@ -60,7 +48,8 @@ impl Control {
     /// # Errors
     /// When the store cannot write.
     pub async fn add_api_key(&self, id: KeyId, name: &str, key: &str) -> Result<()> {
-        let row = ApiKeyRow { id, name: name.to_owned(), hash: hash_of_key(key.trim()), created_at: self.now() };
+        let row =
+            ApiKeyRow { id, name: name.to_owned(), hash: api_key::hash(key.trim()), created_at: self.now() };
         self.store.put_api_key(row).await?;
         *self.keys.read.lock().await = None;
         Ok(())

@@ -14,3 +14,11 @@ impl KindsOnOffer for Vec<KindSpec> {
         self.clone()
     }
 }
+
+impl crate::Control {
+    /// Kinds of steps that can be played now.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<KindSpec> {
+        self.kinds.kinds()
+    }
+}

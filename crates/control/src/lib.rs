@@ -4,35 +4,61 @@
 pub mod abort;
 pub mod actor;
 pub mod answer;
+pub mod applications;
 pub mod authenticate;
 pub mod authorise;
-pub mod clock;
+pub mod cloud_providers;
+pub mod collect;
+pub mod delete;
 pub mod error;
 pub mod executions;
+pub mod import;
+pub mod inputs;
 pub mod kinds;
 pub mod limits;
+pub mod logs;
+pub mod mentions;
+pub mod open;
 pub mod pause;
 pub mod plans;
+pub mod referrers;
+pub mod rename;
 pub mod request;
 pub mod resume;
 pub mod rollback;
 pub mod run;
+pub mod secrets;
+pub mod snapshot;
+pub mod start;
+pub mod tree;
+pub mod upsert;
+pub mod vault;
 
 use std::sync::Arc;
 
 use manifold_model::Millis;
+use manifold_secrets::Key;
+pub use manifold_store::Hint;
 use manifold_store::Store;
+use manifold_store::logs::LogStore;
 
 pub use actor::Actor;
-pub use clock::{Clock, SystemClock};
 pub use error::{Error, Result};
 pub use kinds::KindsOnOffer;
 pub use limits::Limits;
+pub use manifold_model as model;
+pub use manifold_secrets::{ExposeSecret, SecretBytes};
+pub use manifold_store::clock::{Clock, SystemClock};
+pub use snapshot::Snapshot;
 
 /// What the use cases stand on.
 pub struct Parts {
     /// The store.
     pub store: Arc<dyn Store>,
+    /// Logs of steps.
+    pub logs: LogStore,
+    /// The key that seals secrets.
+    pub vault: Arc<Key>,
     /// Kinds of steps that somebody can play now.
     pub kinds: Arc<dyn KindsOnOffer>,
     /// The time.
@@ -46,12 +72,16 @@ pub struct Parts {
 /// The use cases.
 pub struct Control {
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) logs: LogStore,
+    pub(crate) vault: Arc<Key>,
     pub(crate) kinds: Arc<dyn KindsOnOffer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) account: String,
     pub(crate) limits: Limits,
     pub(crate) keys: authenticate::KeyList,
     pub(crate) plans: plans::PlanCache,
+    pub(crate) head: snapshot::Head,
+    pub(crate) references: referrers::ReferenceCache,
 }
 
 impl Control {
@@ -60,12 +90,16 @@ impl Control {
     pub fn new(parts: Parts) -> Self {
         Self {
             store: parts.store,
+            logs: parts.logs,
+            vault: parts.vault,
             kinds: parts.kinds,
             clock: parts.clock,
             account: parts.account,
             limits: parts.limits,
             keys: authenticate::KeyList::default(),
             plans: plans::PlanCache::default(),
+            head: snapshot::Head::default(),
+            references: referrers::ReferenceCache::default(),
         }
     }
 
@@ -81,10 +115,10 @@ impl Control {
         &self.limits
     }
 
-    /// The store, for what runs beside the use cases (streams of events wait for its hints).
+    /// Wake-up hints from now on: lost ones cost time, never work, so whoever waits for one polls too.
     #[must_use]
-    pub fn store(&self) -> &Arc<dyn Store> {
-        &self.store
+    pub fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint> {
+        self.store.hints()
     }
 
     pub(crate) fn now(&self) -> Millis {

@@ -10,12 +10,16 @@ use manifold_model::{Failure, FailureClass, TaskId, code};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 
+use crate::held::Held;
 use crate::limits::REQUEST_DEADLINE;
 use crate::outbox::Outbox;
 
 /// Open requests.
 pub(crate) struct Asks {
     outbox: Arc<Outbox>,
+    held: Arc<Held>,
+    /// Fence of the present connection.
+    fence: AtomicU64,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Open>>,
     room: Semaphore,
@@ -36,8 +40,20 @@ impl Drop for Forget<'_> {
 }
 
 impl Asks {
-    pub(crate) fn new(outbox: Arc<Outbox>) -> Self {
-        Self { outbox, next: AtomicU64::new(1), open: Mutex::default(), room: Semaphore::new(MAX_REQUESTS) }
+    pub(crate) fn new(outbox: Arc<Outbox>, held: Arc<Held>) -> Self {
+        Self {
+            outbox,
+            held,
+            fence: AtomicU64::new(0),
+            next: AtomicU64::new(1),
+            open: Mutex::default(),
+            room: Semaphore::new(MAX_REQUESTS),
+        }
+    }
+
+    /// A new connection begins under this fence.
+    pub(crate) fn connect(&self, fence: u64) {
+        self.fence.store(fence, Ordering::SeqCst);
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Open>> {
@@ -74,7 +90,11 @@ impl Asks {
         let (answer, wait) = oneshot::channel();
         self.open().insert(id, Open { request: request.clone(), answer });
         let _forget = Forget(self, id);
-        self.outbox.push(FromDelegate::Request(request));
+        // The server answers only for tasks handed out on the present connection; for others the request waits for `ask_again`.
+        let lease = self.held.with(|places| places.get(task).map(|place| place.lease.fence));
+        if lease == Some(self.fence.load(Ordering::SeqCst)) {
+            self.outbox.push(FromDelegate::Request(request));
+        }
         wait.await.ok()
     }
 
@@ -86,9 +106,14 @@ impl Asks {
         }
     }
 
-    /// A new connection has begun: asks again what is open.
-    pub(crate) fn ask_again(&self) {
-        let requests: Vec<Request> = self.open().values().map(|open| open.request.clone()).collect();
+    /// A running task was handed over again on a new connection: asks again what is open for it.
+    pub(crate) fn ask_again(&self, task: &TaskId) {
+        let requests: Vec<Request> = self
+            .open()
+            .values()
+            .filter(|open| open.request.task == *task)
+            .map(|open| open.request.clone())
+            .collect();
         for request in requests {
             self.outbox.push(FromDelegate::Request(request));
         }

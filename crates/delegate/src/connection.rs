@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::held::{Place, Work};
+use crate::limits::OVERBOOKING;
 use crate::work::Life;
 use crate::{DelegateError, Ended, Shared};
 
@@ -39,13 +40,13 @@ where
     let (mut send, mut receive) = delegate_end(stream);
     let welcome = greet(&mut send, &mut receive, hello(shared)).await?;
     let lease = welcome.lease;
+    shared.asks.connect(lease.fence);
     shared.outbox.connect();
     let _disconnect = Disconnect(shared);
     // In this order: whatever changes from here on is pushed by itself, and coming twice does no harm.
     for kept in shared.config.spool.unacknowledged() {
         shared.outbox.push(FromDelegate::Outcome(kept));
     }
-    shared.asks.ask_again();
     tracing::info!(delegate = %shared.config.name, fence = lease.fence, "connected");
 
     let drained = Notify::new();
@@ -141,7 +142,7 @@ async fn read(
             None => return Ok(Ended::ServerClosed),
             Some(FromServer::Task(frame)) => shared.take(*frame, lease)?,
             Some(FromServer::Cancel { task }) => shared.cancel(&task),
-            Some(FromServer::OutcomeAck(ack)) => shared.acknowledged(&ack, lease),
+            Some(FromServer::OutcomeAck(ack)) => shared.acknowledged(&ack),
             Some(FromServer::LogCredit { bytes }) => shared.outbox.credit(bytes),
             Some(FromServer::Answer { id, answer }) => shared.asks.answer(id, answer),
             Some(FromServer::Ping { nonce }) => shared.outbox.push(FromDelegate::Pong { nonce }),
@@ -165,7 +166,7 @@ impl Shared {
                 self.hand_over_again(&id, place, &lease);
                 return Ok(false);
             }
-            if places.len() >= self.config.max_tasks as usize {
+            if places.len() >= self.config.max_tasks as usize * OVERBOOKING {
                 return Err(DelegateError::Overfull { task: id.clone(), places: self.config.max_tasks });
             }
             let known = self.config.spool.take_over(&id, &lease);
@@ -200,6 +201,7 @@ impl Shared {
         self.outbox.push(FromDelegate::Credit { tasks: 1 });
         if place.work.is_some() {
             self.outbox.push(FromDelegate::Started { task: id.clone(), fence: lease.fence });
+            self.asks.ask_again(id);
         } else if let Some(outcome) = self.config.spool.take_over(id, lease) {
             self.outbox.push(FromDelegate::Outcome(outcome));
         }
@@ -214,13 +216,9 @@ impl Shared {
     }
 
     /// An outcome was taken: its place is free.
-    fn acknowledged(&self, ack: &OutcomeAck, lease: &Lease) {
-        if !self.config.spool.acknowledge(ack) {
-            return;
-        }
-        let freed = self.held.with(|places| places.remove(&ack.task));
-        if freed.is_none_or(|place| place.lease.fence != lease.fence) {
-            self.outbox.push(FromDelegate::Credit { tasks: 1 });
+    fn acknowledged(&self, ack: &OutcomeAck) {
+        if self.config.spool.acknowledge(ack) {
+            self.held.with(|places| places.remove(&ack.task));
         }
     }
 

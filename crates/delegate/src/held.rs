@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use manifold_link::Lease;
+use manifold_link::{Lease, TaskOutcome};
 use manifold_model::TaskId;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -32,8 +32,11 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    pub(crate) fn new() -> Self {
-        Self { places: Mutex::default(), count: watch::Sender::new(0) }
+    /// Outcomes that an earlier life of the delegate left in the spool have their places from the start.
+    pub(crate) fn new(kept: Vec<TaskOutcome>) -> Self {
+        let places: HashMap<TaskId, Place> =
+            kept.into_iter().map(|kept| (kept.task, Place { lease: kept.lease, work: None })).collect();
+        Self { count: watch::Sender::new(places.len()), places: Mutex::new(places) }
     }
 
     /// Looks at and changes the places; never holds them over a wait.

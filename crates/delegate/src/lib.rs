@@ -30,6 +30,8 @@ pub use spool::{MemorySpool, Spool};
 /// A delegate. What runs on it outlives its connections; dropping it leaves running commands to themselves.
 pub struct Delegate {
     shared: Arc<Shared>,
+    /// Held by the connection being served.
+    connected: tokio::sync::Mutex<()>,
 }
 
 /// How a connection ended well.
@@ -47,7 +49,7 @@ pub(crate) struct Shared {
     pub(crate) config: DelegateConfig,
     pub(crate) drivers: HashMap<KindName, Arc<dyn Driver>>,
     pub(crate) kinds: Vec<KindSpec>,
-    pub(crate) held: held::Held,
+    pub(crate) held: Arc<held::Held>,
     pub(crate) outbox: Arc<outbox::Outbox>,
     pub(crate) asks: Arc<ask::Asks>,
 }
@@ -67,17 +69,10 @@ impl Delegate {
             }
         }
         let outbox = Arc::new(outbox::Outbox::new());
-        let asks = Arc::new(ask::Asks::new(outbox.clone()));
-        Self {
-            shared: Arc::new(Shared {
-                config,
-                drivers: players,
-                kinds,
-                held: held::Held::new(),
-                outbox,
-                asks,
-            }),
-        }
+        let held = Arc::new(held::Held::new(config.spool.unacknowledged()));
+        let asks = Arc::new(ask::Asks::new(outbox.clone(), held.clone()));
+        let shared = Shared { config, drivers: players, kinds, held, outbox, asks };
+        Self { shared: Arc::new(shared), connected: tokio::sync::Mutex::new(()) }
     }
 
     /// The kinds it offers.
@@ -93,7 +88,7 @@ impl Delegate {
     }
 
     /// Serves one connection until it ends. After [`Ended::ServerClosed`], [`Ended::Drained`] and errors call it again with a new stream: tasks
-    /// run on meanwhile, and their outcomes are sent then. One connection at a time.
+    /// run on meanwhile, and their outcomes are sent then. One connection at a time: another call waits for the first to end.
     ///
     /// # Errors
     /// [`DelegateError`]: the link broke, the server refused or broke the protocol.
@@ -101,6 +96,7 @@ impl Delegate {
     where
         S: AsyncRead + AsyncWrite + Send + 'static,
     {
+        let _one = self.connected.lock().await;
         connection::serve(&self.shared, stream, shutdown).await
     }
 }

@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Tasks at once when the configuration names no number.
 pub const MAX_TASKS: u32 = 512;
 
+/// So many times the places may be taken before the server counts as faulty: while connections change, both ends may count the same place.
+pub const OVERBOOKING: usize = 2;
+
 /// Log bytes per task; the rest is dropped, the last line is always kept (`behaviour.md` 13.5).
 pub const MAX_LOG: u64 = 25 * 1024 * 1024;
 

@@ -60,7 +60,10 @@ impl Life {
 
         let mut outcome = self.outcome(&context).await;
         if let Err(failure) = seal_leaks(&mut outcome, &secrets, &*resolver).await {
-            outcome = Outcome::failed(failure);
+            outcome.outputs.clear();
+            if outcome.result == TaskResult::Succeeded {
+                outcome.result = TaskResult::Failed { failure };
+            }
         }
         mask(&mut outcome, &secrets);
         if timeout(LOG_FLUSH_DEADLINE, log.finish()).await.is_err() {

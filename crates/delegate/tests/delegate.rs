@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use manifold_delegate::{Delegate, DelegateConfig, DelegateError, Ended};
+use manifold_delegate::{Delegate, DelegateConfig, DelegateError, Ended, MemorySpool, Spool};
 use manifold_driver::{Context, Driver, Found};
 use manifold_link::limits::{LOG_WINDOW, MAX_LOG_CHUNK};
 use manifold_link::{
@@ -16,7 +16,9 @@ use manifold_link::{
     TaskFrame, TaskOutcome, Welcome, hello, negotiate, server_end,
 };
 use manifold_model::kind::{ANYWHERE, Class, KindName, KindSpec, Player};
-use manifold_model::task::{FileSource, NoopTask, Outcome, OutputValue, Payload, Task, TaskResult};
+use manifold_model::task::{
+    FileSource, HttpTask, NoopTask, Outcome, OutputValue, Payload, ScriptTask, Task, TaskResult,
+};
 use manifold_model::{Failure, FailureClass, Hole, LogId, Piece, Rendered, TaskId, code};
 use tokio::io::DuplexStream;
 use tokio::sync::Notify;
@@ -106,12 +108,18 @@ async fn welcome(stream: DuplexStream, fence: u64) -> (Sender<FromServer>, Recei
 
 impl Bench {
     async fn new(driver: Arc<Scripted>) -> Self {
+        Self::with(driver, Vec::new()).await
+    }
+
+    async fn with(driver: Arc<Scripted>, more: Vec<Arc<dyn Driver>>) -> Self {
         let mut config = DelegateConfig::new("delegate-1".into(), "one");
         config.selectors = vec!["eu".to_owned()];
         config.max_tasks = 4;
         config.cancel_grace = Duration::from_secs(5);
         config.shutdown_grace = Duration::from_secs(5);
-        let delegate = Arc::new(Delegate::new(config, vec![driver.clone()]));
+        let mut drivers: Vec<Arc<dyn Driver>> = vec![driver.clone()];
+        drivers.extend(more);
+        let delegate = Arc::new(Delegate::new(config, drivers));
         let shutdown = CancellationToken::new();
         let (running, send, receive, hello) = Self::dial(&delegate, &shutdown, 1).await;
         let log = Vec::new();
@@ -278,7 +286,8 @@ async fn an_outcome_comes_again_on_every_connection_until_it_is_acknowledged() {
     let again = bench.outcome().await;
     let ack = OutcomeAck { task: again.task.clone(), fence: again.lease.fence, recorded: true };
     bench.send(FromServer::OutcomeAck(ack)).await;
-    assert_eq!(bench.settled().await, 1, "a place of an earlier connection becomes free");
+    assert_eq!(bench.settled().await, 0, "the acknowledgement itself gives the place back");
+    assert_eq!(bench.delegate.held(), 0);
     bench = bench.reconnect().await;
     assert_eq!(bench.settled().await, 0, "nothing comes any more");
 }
@@ -464,6 +473,10 @@ async fn a_request_survives_a_reconnect_and_a_refusal_is_the_failure() {
     bench.started("a").await;
     let FromDelegate::Request(first) = bench.next().await else { panic!("no request") };
     bench = bench.reconnect().await;
+    assert_eq!(bench.settled().await, 0, "the server would refuse it: the task is not this connection's yet");
+    bench.hand_out(task("a"), 1).await;
+    assert_eq!(bench.next().await, FromDelegate::Credit { tasks: 1 });
+    bench.started("a").await;
     let FromDelegate::Request(again) = bench.next().await else { panic!("no request") };
     assert_eq!(first, again);
     let refusal = Failure::new(FailureClass::Application, code!("SERVER_UNANSWERED"), "no such secret");
@@ -597,8 +610,8 @@ async fn a_kind_nobody_plays_fails_and_a_task_too_many_ends_the_connection() {
     let mut bench = Bench::new(driver(|_, _| std::future::pending())).await;
     let outcome = bench.run(Task { kind: KindName::from("HELM"), ..task("other") }).await;
     assert_eq!(failure_of(&outcome).code, code!("KIND_NOT_OFFERED"));
-    for id in ["a", "b", "c", "d", "e"] {
-        bench.hand_out(task(id), 0).await;
+    for number in 0..9 {
+        bench.hand_out(task(&format!("task-{number}")), 0).await;
     }
     let ended = timeout(PATIENCE, &mut bench.running).await.unwrap().unwrap();
     assert!(matches!(ended, Err(DelegateError::Overfull { places: 4, .. })), "{ended:?}");
@@ -628,12 +641,141 @@ async fn a_shutdown_says_so_and_waits_for_what_runs() {
     assert_eq!(ended.unwrap(), Ended::Shutdown);
 }
 
+#[tokio::test]
+async fn a_drained_delegate_finishes_what_it_has_and_goes() {
+    let mut bench = Bench::new(driver(|_, _| async { Outcome::succeeded() })).await;
+    bench.hand_out(task("a"), 0).await;
+    bench.started("a").await;
+    let ended = bench.outcome().await;
+    bench.send(FromServer::Drain).await;
+    assert_eq!(bench.next().await, FromDelegate::Leaving);
+    let ack = OutcomeAck { task: ended.task.clone(), fence: ended.lease.fence, recorded: true };
+    bench.send(FromServer::OutcomeAck(ack)).await;
+    let ended = timeout(PATIENCE, &mut bench.running).await.unwrap().unwrap();
+    assert_eq!(ended.unwrap(), Ended::Drained);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_leaves_what_does_not_end_to_itself() {
+    let mut bench = Bench::new(driver(|_, _| std::future::pending())).await;
+    bench.hand_out(task("a"), 0).await;
+    bench.started("a").await;
+    bench.shutdown.cancel();
+    assert_eq!(bench.next().await, FromDelegate::Leaving);
+    let ended = timeout(PATIENCE, &mut bench.running).await.unwrap().unwrap();
+    assert_eq!((ended.unwrap(), bench.delegate.held()), (Ended::Shutdown, 0));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_silent_server_is_given_up_and_a_quiet_delegate_gives_signs_of_life() {
     let mut bench = Bench::new(driver(|_, _| std::future::pending())).await;
     assert_eq!(bench.next().await, FromDelegate::Heartbeat { running: 0 });
     let ended = timeout(PATIENCE * 10, &mut bench.running).await.unwrap().unwrap();
     assert!(matches!(ended, Err(DelegateError::Link(_))), "{ended:?}");
+}
+
+/// A server that answers every request with the same JSON.
+async fn json_server() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 4096]).await.unwrap();
+            let answer = b"HTTP/1.1 201 Created\r\ncontent-length: 16\r\n\r\n{\"build\": \"1.2\"}\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, &answer[..]).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_http_step_is_judged_by_expressions_over_its_answer() {
+    let address = json_server().await;
+    let http: Arc<dyn Driver> = Arc::new(manifold_driver_http::HttpDriver::default());
+    let mut bench = Bench::with(driver(|_, _| std::future::pending()), vec![http]).await;
+    let hole = |text: &str| {
+        let known = BTreeMap::from([("workflow.variables.status".to_owned(), serde_json::json!("201"))]);
+        Rendered(vec![Piece::Hole(Hole::Expression { text: text.to_owned(), known })])
+    };
+    for (assertion, holds) in [
+        ("httpResponseCode == workflow.variables.status && httpResponseBody.contains('build')", true),
+        ("httpResponseCode == 200", false),
+    ] {
+        let payload = Payload::Http(HttpTask {
+            method: "GET".to_owned(),
+            url: Rendered::text(format!("http://{address}/")),
+            headers: Vec::new(),
+            body: Rendered::default(),
+            assertion: hole(assertion),
+            outputs: vec![("build".to_owned(), hole("json.select('build', httpResponseBody)"))],
+            use_proxy: false,
+        });
+        let kind = KindName::from("HTTP");
+        let outcome = bench.run(Task { kind, payload, ..task(assertion) }).await;
+        if holds {
+            assert_eq!(outcome.outputs["build"], plain("1.2"), "{outcome:?}");
+        } else {
+            assert_eq!(failure_of(&outcome).code, code!("HTTP_ASSERTION_FAILED"), "{outcome:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_script_step_gets_its_secret_and_shows_it_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap().to_owned();
+    let settings = manifold_driver::command::Settings { root, ..Default::default() };
+    let script: Arc<dyn Driver> = Arc::new(manifold_driver_script::ScriptDriver::new(settings));
+    let mut bench = Bench::with(driver(|_, _| std::future::pending()), vec![script]).await;
+    let payload = Payload::Script(ScriptTask {
+        host: None,
+        language: "BASH".to_owned(),
+        script: Rendered(vec![
+            Piece::Text("pw='".to_owned()),
+            Piece::Hole(Hole::Secret { name: "db".to_owned() }),
+            Piece::Text(
+                "'; for part in hun ter2; do printf $part; sleep 0.1; done; url=db:$pw; plain=1".to_owned(),
+            ),
+        ]),
+        directory: Rendered::default(),
+        environment: Vec::new(),
+        outputs: vec!["url".to_owned(), "plain".to_owned()],
+        secret_outputs: Vec::new(),
+    });
+    bench.hand_out(Task { kind: KindName::from("SHELL_SCRIPT"), payload, ..task("a") }, 0).await;
+    bench.started("a").await;
+    grant_secret(&mut bench, "hunter2").await;
+    let FromDelegate::Request(request) = bench.next().await else { panic!("no request") };
+    let value = Sensitive::new("db:hunter2");
+    assert_eq!(request.ask, Ask::Seal { name: "url".to_owned(), value });
+    let answer = Answer::Sealed { name: "sealed-1".to_owned() };
+    bench.send(FromServer::Answer { id: request.id, answer }).await;
+    let outcome = bench.outcome().await.outcome;
+    assert_eq!(outcome.result, TaskResult::Succeeded);
+    assert_eq!(outcome.outputs["url"].sealed.as_deref(), Some("sealed-1"));
+    assert_eq!(outcome.outputs["plain"], plain("1"));
+    assert_eq!(bench.logs(), "******Script ended: SUCCESS\n");
+}
+
+#[tokio::test]
+async fn outcomes_in_the_spool_of_an_earlier_life_are_sent() {
+    let spool = Arc::new(MemorySpool::default());
+    let lease = Lease { holder: "delegate/0".to_owned(), fence: 0 };
+    let kept = TaskOutcome { task: "old".into(), lease, outcome: Outcome::succeeded() };
+    spool.keep(kept.clone());
+    let mut config = DelegateConfig::new("delegate-1".into(), "one");
+    config.max_tasks = 4;
+    config.spool = spool.clone();
+    let delegate = Arc::new(Delegate::new(config, Vec::new()));
+    let shutdown = CancellationToken::new();
+    let (_running, mut send, mut receive, hello) = Bench::dial(&delegate, &shutdown, 1).await;
+    assert_eq!(hello.free, 3);
+    assert_eq!(receive.recv().await.unwrap(), Some(FromDelegate::Outcome(kept)));
+    let ack = OutcomeAck { task: "old".into(), fence: 0, recorded: true };
+    send.send(&FromServer::OutcomeAck(ack)).await.unwrap();
+    send.send(&FromServer::Ping { nonce: 1 }).await.unwrap();
+    assert_eq!(receive.recv().await.unwrap(), Some(FromDelegate::Pong { nonce: 1 }));
+    assert!(spool.unacknowledged().is_empty() && delegate.held() == 0);
 }
 
 /// Not a limit but a sign: prints what a no-op task costs on both ends of the link together.

@@ -35,6 +35,10 @@ pub const SCRIPT_LIMIT: usize = 4 * 1024 * 1024;
 pub const STOP_LIMIT: Duration = Duration::from_secs(15);
 /// How long looking what became of a unit may take.
 pub const PROBE_LIMIT: Duration = Duration::from_secs(30);
+/// How long a host that cannot be reached is asked again what became of a unit.
+pub const PROBE_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two such questions.
+const PROBE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Where attempt folders lie and how long.
 #[derive(Clone, Debug)]
@@ -193,15 +197,23 @@ pub async fn run(shell: &dyn Shell, spec: &CommandSpec, context: &Context, deadl
     }
 }
 
-/// What is to be seen of the units of an attempt, in their order.
+/// What is to be seen of the units of an attempt, in their order. A host that cannot be reached is asked again for [`PROBE_PATIENCE`]: the
+/// network may have broken together with what makes somebody look.
 pub async fn probe(
     shell: &dyn Shell,
     attempt: &Attempt,
     units: &[String],
 ) -> Result<Vec<UnitState>, Failure> {
     let program = Program::probe(attempt, units);
-    let text = collect(shell, &program, PROBE_LIMIT).await?;
-    Ok(marker::read_report(&text, units))
+    let patience = Instant::now() + PROBE_PATIENCE;
+    loop {
+        match collect(shell, &program, PROBE_LIMIT).await {
+            Ok(text) => return Ok(marker::read_report(&text, units)),
+            Err(failure) if failure.class != FailureClass::Connectivity => return Err(failure),
+            Err(failure) if Instant::now() + PROBE_PAUSE > patience => return Err(failure),
+            Err(_) => tokio::time::sleep(PROBE_PAUSE).await,
+        }
+    }
 }
 
 /// Stops a unit: SIGTERM to its group, SIGKILL to its session after the grace. A unit that has not started can then never start.

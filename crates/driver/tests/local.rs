@@ -210,3 +210,32 @@ async fn a_process_left_behind_does_not_hold_the_script_and_lives_on() {
     assert!(Path::new("/proc").join(pid.trim()).exists());
     std::process::Command::new("kill").arg(pid.trim()).status().unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_folders_go_but_not_where_something_runs() {
+    let bench = Bench::new();
+    let attempts = bench.folder.path().join("attempts");
+    let me = std::process::id();
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let start = command::marker::read_start(&stat).unwrap();
+    for (name, mark) in [
+        ("old-1", String::new()),
+        ("running-1", format!("{} {me} {start} .", boot.trim())),
+        ("gone-1", "b 1 1 .".to_owned()),
+    ] {
+        std::fs::create_dir_all(attempts.join(name)).unwrap();
+        std::fs::write(attempts.join(name).join("0.mark"), format!("{mark}\n")).unwrap();
+        let touched =
+            std::process::Command::new("touch").args(["-d", "2 days ago"]).arg(attempts.join(name)).status();
+        assert!(touched.unwrap().success());
+    }
+    let (outcome, _) = run(&bench, &task("true", &[])).await;
+    assert_eq!(outcome.result, TaskResult::Succeeded);
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while attempts.join("old-1").exists() || attempts.join("gone-1").exists() {
+        assert!(std::time::Instant::now() < deadline);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(attempts.join("running-1").exists());
+}

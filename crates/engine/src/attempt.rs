@@ -1,12 +1,10 @@
 //! Attempts of steps: how one begins, how its tasks are handed out and gathered, how it ends.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use manifold_model::event::{EventKind, Publication, Scope as OutputScope, TaskIntent};
 use manifold_model::kind::Player;
 use manifold_model::plan::StepKey;
-use manifold_model::request::{Action, Request};
 use manifold_model::task::{OutputValue, Task, TaskStep};
 use manifold_model::{Failure, FailureClass, Status, code};
 
@@ -14,30 +12,24 @@ use crate::advance::Command;
 use crate::command::artifact_missing;
 use crate::decide::Decider;
 use crate::hosts;
+use crate::instances::{HOSTS_IN_FLIGHT, is_on_hosts};
 use crate::kinds::{ARTIFACT_CHECK, BARRIER, NODE_SELECT};
 use crate::place::{Part, Spot};
 use crate::render::{Made, payload, text};
-use crate::state::{Settled, TaskVerdict, barrier_timer, intervention_timer, retry_timer};
-
-/// Most hosts of one step that are worked on at once in one leg.
-pub const HOSTS_IN_FLIGHT: usize = 50;
-
-/// How long a leg stands at a barrier without a `timeoutMillis`, milliseconds (FirstGen's example).
-const BARRIER_TIMEOUT_MS: u64 = 600_000;
+use crate::state::{Settled, TaskVerdict, intervention_timer, retry_timer};
 
 impl<'a> Decider<'a> {
-    /// Begins the first attempt of a step, or skips it. False when nothing was begun.
-    pub(crate) fn begin(&mut self, spot: Spot<'a>) -> bool {
+    /// Begins the first attempt of a step, or skips it.
+    pub(crate) fn begin(&mut self, spot: Spot<'a>) {
         if spot.part.is_rollback()
             && spot.step.needs_artifact
             && self.map.artifact(self.state, spot.part).is_none()
         {
             let reason = "there is no artifact of an earlier successful deployment on this target".to_owned();
             self.emit(EventKind::StepSkipped { step: spot.step.key, reason });
-            return true;
+            return;
         }
         self.begin_attempt(spot, 1);
-        true
     }
 
     fn begin_attempt(&mut self, spot: Spot<'a>, attempt: u32) {
@@ -55,8 +47,8 @@ impl<'a> Decider<'a> {
         }
         match spot.step.player {
             Player::Engine => self.play(spot, attempt),
-            Player::Delegate => self.issue_one(spot, attempt),
-            Player::Instances => self.issue_first(spot, attempt),
+            _ if is_on_hosts(spot.step) => self.issue_first(spot, attempt),
+            Player::Delegate | Player::Instances => self.issue_one(spot, attempt),
         }
     }
 
@@ -112,28 +104,7 @@ impl<'a> Decider<'a> {
         Ok(())
     }
 
-    fn arrive(&mut self, spot: Spot<'_>) {
-        let step = spot.step;
-        let identifier = text(&step.properties, "identifier").unwrap_or_default().to_owned();
-        let timeout = hosts::number(&step.properties, "timeoutMillis").unwrap_or(BARRIER_TIMEOUT_MS);
-        let until = self.now.saturating_add(i64::try_from(timeout).unwrap_or(i64::MAX));
-        self.emit(EventKind::BarrierArrived { step: step.key, identifier: identifier.clone(), until });
-        if self.state.start.as_ref().is_some_and(|start| start.parent.is_some()) {
-            self.commands.push(Command::ArriveBarrier { identifier });
-        } else {
-            // An execution alone has no siblings to wait for (`behaviour.md` 8.3).
-            self.emit(EventKind::BarrierCrossed { step: step.key });
-            self.emit(EventKind::StepEnded {
-                step: step.key,
-                attempt: self.attempt_number(step.key),
-                status: Status::Success,
-                failure: None,
-                published: None,
-            });
-        }
-    }
-
-    fn attempt_number(&self, step: StepKey) -> u32 {
+    pub(crate) fn attempt_number(&self, step: StepKey) -> u32 {
         self.state.steps.get(&step).and_then(|state| state.last()).map_or(1, |last| last.number)
     }
 
@@ -179,56 +150,6 @@ impl<'a> Decider<'a> {
             Ok((Some(host.clone()), made))
         };
         hosts.iter().map(made).collect()
-    }
-
-    /// Hosts of this attempt that come after those issued already, as many as may be in flight. Hosts on which an earlier attempt succeeded
-    /// are not among them.
-    fn next_hosts(&self, spot: Spot<'_>, in_flight: usize) -> Result<Vec<String>, Failure> {
-        let all = self.all_hosts(spot)?;
-        let room = HOSTS_IN_FLIGHT.saturating_sub(in_flight);
-        let Some(state) = self.state.steps.get(&spot.step.key) else {
-            return Ok(all.iter().take(room).cloned().collect());
-        };
-        let current = state.last().filter(|last| last.ended.is_none() && self.is_current(spot));
-        let issued = current.map_or(0, |last| last.tasks.len());
-        let earlier = state.attempts.len() - usize::from(current.is_some());
-        if earlier == 0 {
-            return Ok(all.iter().skip(issued).take(room).cloned().collect());
-        }
-        let done: std::collections::BTreeSet<&str> = state
-            .attempts
-            .iter()
-            .take(earlier)
-            .flat_map(|attempt| &attempt.tasks)
-            .filter(|task| task.verdict() == TaskVerdict::Succeeded)
-            .filter_map(|task| task.instance.as_deref())
-            .collect();
-        let left = all.iter().filter(|host| !done.contains(host.as_str()));
-        Ok(left.skip(issued).take(room).cloned().collect())
-    }
-
-    /// Whether the last attempt of the step still runs, rather than having been given up because a person said that a task did not run.
-    fn is_current(&self, spot: Spot<'_>) -> bool {
-        let last = self.state.steps.get(&spot.step.key).and_then(|state| state.last());
-        last.is_some_and(|last| {
-            last.open > 0 || !last.tasks.iter().any(|task| task.verdict() == TaskVerdict::DidNotRun)
-        })
-    }
-
-    /// Hosts on which a step acts: the one that its `host` names, or those of its phase.
-    fn all_hosts(&self, spot: Spot<'_>) -> Result<Cow<'_, [String]>, Failure> {
-        let named = text(&spot.step.properties, "host").map(str::trim).filter(|host| !host.is_empty());
-        if let Some(host) = named
-            && !host.contains("${instance.")
-            && !host.contains("${host.")
-        {
-            let scope = self.scope(spot.part, Some(spot.step), None);
-            let mut renderer = crate::render::Renderer { scope: &scope, values: BTreeMap::new() };
-            return Ok(Cow::Owned(vec![renderer.known("the host", host)?]));
-        }
-        let Some(phase) = spot.part.phase() else { return Ok(Cow::Owned(Vec::new())) };
-        let Some(plan) = self.map.phase(phase) else { return Ok(Cow::Owned(Vec::new())) };
-        Ok(hosts::of_phase(self.state, phase, plan, spot.part.is_rollback()))
     }
 
     fn issue(&mut self, spot: Spot<'a>, attempt: u32, made: Vec<(Option<String>, Made)>) {
@@ -300,35 +221,11 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn follow_barrier(&mut self, spot: Spot<'a>, attempt: u32) {
-        let key = spot.step.key;
-        let Some(barrier) = self.state.steps.get(&key).and_then(|state| state.barrier.clone()) else {
-            return;
-        };
-        if self.is_closing() {
-            let why = format!("no longer waits at barrier `{}`: another step failed", barrier.identifier);
-            self.give_up(key, attempt, &why);
-        } else if barrier.crossed {
-            self.end_attempt(spot, attempt, Ok(()));
-        } else if let Some(by) = barrier.broken {
-            let by = by.map_or_else(|| "another execution".to_owned(), |by| format!("execution {by}"));
-            let message = format!("{by} failed before barrier `{}`", barrier.identifier);
-            let failure = Failure::new(FailureClass::Application, code!("BARRIER_BROKEN"), message)
-                .hint("see why the other execution failed");
-            self.end_attempt(spot, attempt, Err(failure));
-        } else if self.is_due(barrier.until, &barrier_timer(key)) {
-            let message = format!("not all executions reached barrier `{}` in time", barrier.identifier);
-            let failure = Failure::new(FailureClass::Timeout, code!("BARRIER_TIMEOUT"), message)
-                .hint("see where the other executions of the stage stand, or give the barrier more time");
-            self.end_attempt(spot, attempt, Err(failure));
-        }
-    }
-
     fn follow_tasks(&mut self, spot: Spot<'a>, attempt: u32) {
         let Some(last) = self.state.steps.get(&spot.step.key).and_then(|state| state.last()) else { return };
         let open = last.open as usize;
         let unanswered = last.tasks.iter().any(|task| matches!(task.verdict(), TaskVerdict::Unknown(_)));
-        if spot.step.player == Player::Instances && open < HOSTS_IN_FLIGHT {
+        if is_on_hosts(spot.step) && open < HOSTS_IN_FLIGHT {
             match self.next_hosts_of_current(spot, open) {
                 Ok(made) if !made.is_empty() => {
                     self.issue(spot, attempt, made);
@@ -481,71 +378,6 @@ impl<'a> Decider<'a> {
         }
     }
 
-    /// A person's request; what no longer fits changes nothing.
-    pub(crate) fn requested(&mut self, request: &Request) {
-        let state = &*self.state;
-        if state.end.is_some() || state.start.is_none() {
-            return;
-        }
-        let holds = match &request.action {
-            Action::Abort => state.abort.is_none(),
-            Action::Pause => state.abort.is_none() && state.paused.is_none(),
-            Action::Continue => state.paused.is_some(),
-            Action::Rollback => {
-                state.abort.is_none() && state.rollback.is_none() && state.rollback_asked.is_none()
-            }
-            Action::AnswerIntervention { step, answer } => {
-                self.answer_intervention(*step, *answer, request);
-                return;
-            }
-            Action::AnswerUnknownOutcome { step, instance, ran } => {
-                self.answer_unknown(*step, instance.as_deref(), *ran, request);
-                return;
-            }
-        };
-        if !holds {
-            return;
-        }
-        self.emit(EventKind::Requested { request: request.clone() });
-        if matches!(request.action, Action::Abort | Action::Rollback) && !self.state.open.is_empty() {
-            self.commands.push(Command::CancelTasks(self.state.open.keys().cloned().collect()));
-        }
-    }
-
-    fn answer_intervention(
-        &mut self,
-        step: StepKey,
-        answer: manifold_model::entity::RepairAction,
-        request: &Request,
-    ) {
-        let question = self.state.steps.get(&step).and_then(|state| state.intervention.clone());
-        let Some(question) = question.filter(|question| question.options.contains(&answer)) else { return };
-        self.emit(EventKind::Requested { request: request.clone() });
-        let (attempt, by) = (question.attempt, request.by.clone());
-        self.emit(EventKind::InterventionAnswered { step, attempt, answer, by });
-    }
-
-    fn answer_unknown(&mut self, step: StepKey, instance: Option<&str>, ran: bool, request: &Request) {
-        let attempt = self.state.steps.get(&step).filter(|state| state.settled.is_none());
-        let Some(last) = attempt.and_then(|state| state.last()) else { return };
-        let asked = last.ended.is_none()
-            && last.tasks.iter().any(|task| {
-                task.instance.as_deref() == instance && matches!(task.verdict(), TaskVerdict::Unknown(_))
-            });
-        if !asked {
-            return;
-        }
-        let attempt = last.number;
-        self.emit(EventKind::Requested { request: request.clone() });
-        self.emit(EventKind::UnknownOutcomeAnswered {
-            step,
-            attempt,
-            instance: instance.map(str::to_owned),
-            ran,
-            by: request.by.clone(),
-        });
-    }
-
     /// Whether a step of a part deployed something, or may have.
     pub(crate) fn deployed_in(&self, part: Part) -> bool {
         self.map
@@ -553,7 +385,7 @@ impl<'a> Decider<'a> {
             .iter()
             .flat_map(|section| &section.steps)
             .filter(|step| step.deploys)
-            .any(|step| self.state.steps.get(&step.key).is_some_and(|state| state.began()))
+            .any(|step| self.state.steps.get(&step.key).is_some_and(|state| state.handed_out()))
     }
 
     /// Ends attempts that run, because the execution stops.
@@ -573,7 +405,7 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn give_up(&mut self, step: StepKey, attempt: u32, why: &str) {
+    pub(crate) fn give_up(&mut self, step: StepKey, attempt: u32, why: &str) {
         let failure = Failure::new(FailureClass::Application, code!("STEP_ABANDONED"), why);
         self.emit(EventKind::StepEnded {
             step,

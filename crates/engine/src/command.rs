@@ -24,13 +24,13 @@ pub(crate) fn command(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<Co
     let host = renderer
         .host(step)?
         .ok_or_else(|| crate::hosts::no_hosts("a service command needs a host to run on".to_owned()))?;
-    let mut units = Flattening { service, artifact, units: Vec::new() };
-    units.add(named(service, name)?, "", 0, renderer)?;
-    let units = units.units;
     let artifact = artifact.and_then(|artifact| {
         let source = renderer.scope.map.source(part.phase(), artifact)?.clone();
         Some(ArtifactFile { artifact: artifact.clone(), source })
     });
+    let mut units = Flattening { service, has_artifact: artifact.is_some(), units: Vec::new() };
+    units.add(named(service, name)?, "", 0, renderer)?;
+    let units = units.units;
     let mut environment = renderer.environment()?;
     if let Some(file) = &artifact {
         environment.extend(artifact_environment(&file.artifact));
@@ -69,7 +69,8 @@ fn artifact_environment(artifact: &Artifact) -> Vec<(String, Rendered)> {
 
 struct Flattening<'a> {
     service: &'a ServicePlan,
-    artifact: Option<&'a Artifact>,
+    /// Whether there is an artifact, with a source from which it can be fetched.
+    has_artifact: bool,
     units: Vec<Unit>,
 }
 
@@ -117,7 +118,7 @@ impl Flattening<'_> {
                         format!("unit `{name}` copies from `{source}`; only ARTIFACTS is supported");
                     return Err(failure(message));
                 }
-                if self.artifact.is_none() {
+                if !self.has_artifact {
                     return Err(artifact_missing(&self.service.name));
                 }
                 let directory = property("destinationDirectoryPath");
@@ -128,7 +129,7 @@ impl Flattening<'_> {
                 Ok(UnitAction::CopyFiles { directory, files: self.files(renderer)? })
             }
             kind if is_script(kind) => {
-                if kind == "DOWNLOAD_ARTIFACT" && self.artifact.is_none() {
+                if kind == "DOWNLOAD_ARTIFACT" && !self.has_artifact {
                     return Err(artifact_missing(&self.service.name));
                 }
                 let check = kind.starts_with("PROCESS_CHECK") || kind.starts_with("PORT_CHECK");
@@ -162,8 +163,8 @@ impl Flattening<'_> {
             let path =
                 renderer.known(&format!("the path of config file `{}`", file.name), &file.target_path)?;
             let content = if file.encrypted {
-                // An encrypted file's document names its secret.
-                FileSource::Secret { name: file.content_path.clone() }
+                // The content is the encrypted-file secret of the file's name.
+                FileSource::Secret { name: file.name.clone() }
             } else {
                 FileSource::Document { path: file.content_path.clone(), revision }
             };
@@ -181,7 +182,7 @@ fn is_script(kind: &str) -> bool {
 
 /// A service has no artifact where one is needed.
 pub(crate) fn artifact_missing(service: &str) -> Failure {
-    let message = format!("service `{service}` has no artifact in this execution");
+    let message = format!("service `{service}` has no artifact in this execution, or its source is gone");
     Failure::new(FailureClass::Application, code!("ARTIFACT_MISSING"), message)
         .hint("name an artifact for the service when starting")
 }

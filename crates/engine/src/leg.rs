@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use manifold_model::event::{Event, EventKind};
+use manifold_model::event::{Event, EventKind, LegEnd};
 use manifold_model::execution::RowState;
 use manifold_model::plan::Plan;
-use manifold_model::{ExecutionId, Millis, TaskId};
+use manifold_model::{ExecutionId, Failure, FailureClass, Millis, Status, TaskId, code};
 
 use crate::advance::{Advance, Command, Input};
 use crate::decide::Decider;
@@ -45,7 +45,7 @@ impl Leg {
     /// Takes inputs in, then decides until nothing more can be decided now.
     pub fn advance(&mut self, inputs: &[Input], now: Millis) -> Advance {
         let plan = Arc::clone(&self.plan);
-        let Some(map) = Map::of(&plan, &self.state) else { return Advance::default() };
+        let Some(map) = Map::of(&plan, &self.state) else { return self.give_up(now) };
         let timers = self.state.timers.clone();
         let mut decider = Decider {
             map,
@@ -64,6 +64,31 @@ impl Leg {
         let mut commands = commands;
         self.change_timers(&timers, inputs, &mut commands);
         Advance { events, commands, more: false }
+    }
+
+    /// Ends an execution whose place is not in its plan: nothing can be decided about it, and it must not wait for ever.
+    fn give_up(&mut self, now: Millis) -> Advance {
+        let Some(start) = self.state.start.as_ref().filter(|_| self.state.end.is_none()) else {
+            return Advance::default();
+        };
+        let (place, parent) = (start.place, start.parent.is_some());
+        let message = "the place of this execution is not in its plan".to_owned();
+        let failure = Failure::new(FailureClass::Application, code!("PLAN_UNUSABLE"), message);
+        let kind = EventKind::Finished { status: Status::Error, failure: Some(failure.clone()) };
+        let event = Event { seq: self.state.seq + 1, at: now, kind };
+        self.fold(&event);
+        let element = self.plan.element(place.stage, place.element).map(|element| element.id.clone());
+        let end = element.filter(|_| parent).map(|element| {
+            Command::Complete(LegEnd {
+                execution: self.id.clone(),
+                place,
+                element,
+                status: Status::Error,
+                failure: Some(failure),
+                outputs: BTreeMap::new(),
+            })
+        });
+        Advance { events: vec![event], commands: end.into_iter().collect(), more: false }
     }
 
     /// Timers are part of the state; what changed is told to the caller. One that fired is gone already.

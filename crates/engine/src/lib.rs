@@ -8,25 +8,30 @@
 
 mod advance;
 mod attempt;
+mod barrier;
 mod calendar;
 mod command;
 mod decide;
 mod finish;
+mod fold;
 mod hosts;
+mod instances;
 mod kinds;
 mod leg;
 mod pipeline;
 mod place;
 mod render;
+mod requests;
 mod rollback;
 mod row;
 mod scope;
 mod state;
 mod strategy;
+mod targets;
 mod view;
 
 pub use advance::{Advance, Command, Deployed, Input};
-pub use attempt::HOSTS_IN_FLIGHT;
+pub use instances::HOSTS_IN_FLIGHT;
 pub use kinds::kinds;
 pub use leg::Leg;
 pub use pipeline::{LEGS_PER_ADVANCE, PipelineRun};

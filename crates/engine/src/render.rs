@@ -185,6 +185,17 @@ pub(crate) fn unresolved(what: &str, text: &str, errors: &[ExpressionError]) -> 
     Failure { class: FailureClass::Application, code: problem.code, message, hint: problem.hint }
 }
 
+/// Says that a condition holds, with the values that its expressions have.
+pub(crate) fn holds(assertion: &str, scope: &dyn Scope) -> String {
+    let values = assertion.contains("${").then(|| render(assertion, scope, Mode::Keep).ok()).flatten();
+    match values {
+        Some(rendering) => {
+            format!("skip condition is true: {assertion}, that is {}", rendering.rendered.masked())
+        }
+        None => format!("skip condition is true: {assertion}"),
+    }
+}
+
 /// A text property; numbers and flags are written as text, `null` is absent.
 pub(crate) fn text<'p>(properties: &'p Json<String, JsonValue>, key: &str) -> Option<&'p str> {
     properties.get(key).and_then(JsonValue::as_str)

@@ -41,7 +41,7 @@ impl fmt::Debug for Sensitive {
 pub enum FromDelegate {
     /// First frame: who dials and what it offers.
     Hello(Hello),
-    /// Places that became free otherwise than by an acknowledgement on this connection (see [`Hello::free`]).
+    /// Places that became free otherwise than by an acknowledgement (see [`Hello::free`]).
     Credit {
         /// How many.
         tasks: u32,
@@ -127,8 +127,9 @@ pub struct Hello {
     pub kinds: Vec<KindSpec>,
     /// Capabilities it has (`helm`).
     pub capabilities: Vec<String>,
-    /// Places for tasks that are free now. A task takes a place until its acknowledgement; [`FromDelegate::Credit`] adds places that
-    /// tasks of earlier connections occupied.
+    /// Places for tasks that are free now; tasks of earlier connections may occupy others. Each task handed out takes a place, each
+    /// acknowledgement gives one back. When a task that has a place already is handed out again, [`FromDelegate::Credit`] gives back the
+    /// second one.
     pub free: u32,
 }
 
@@ -193,7 +194,7 @@ pub struct LogChunk {
 /// A request of a delegate for a task.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Request {
-    /// Id, chosen by the delegate, unique on it; after a reconnect an open request comes again with the same id.
+    /// Id, chosen by the delegate, unique on it; when its task is handed out again an open request comes again with the same id.
     pub id: u64,
     /// The task that needs it; the server grants only what this task refers to.
     pub task: TaskId,

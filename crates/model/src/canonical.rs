@@ -22,6 +22,7 @@ pub fn print(root: &Node) -> String {
             entries(&mut out, mapping, 0, Level::Root)
         }
         Content::Mapping(_) => out.push_str("{}\n"),
+        Content::Sequence(items) if items.is_empty() => out.push_str("[]\n"),
         Content::Sequence(items) => sequence(&mut out, items, 0),
         Content::Scalar(scalar) => {
             scalar_after(&mut out, scalar, 0);

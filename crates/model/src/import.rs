@@ -395,13 +395,15 @@ impl Import<'_> {
         let environment_of = |application: &str, workflow: &str| {
             self.environments.get(&(application.to_owned(), workflow.to_owned())).cloned()
         };
-        let mut names: HashMap<(ReferenceKind, &str), Vec<&Target>> = HashMap::new();
+        let mut names: HashMap<(ReferenceKind, Option<&str>, &str), Vec<&Target>> = HashMap::new();
         for target in &targets {
-            names.entry((target.kind, &target.name)).or_default().push(target);
+            let key = (target.kind, target.application.as_deref(), target.name.as_str());
+            names.entry(key).or_default().push(target);
         }
         let mut unresolved = Vec::new();
         for reference in self.check.documents.iter().flat_map(|document| &document.references) {
-            let same = names.get(&(reference.kind, reference.name.as_str())).map_or(&[][..], Vec::as_slice);
+            let key = (reference.kind, reference.application.as_deref(), reference.name.as_str());
+            let same = names.get(&key).map_or(&[][..], Vec::as_slice);
             if !same.iter().any(|target| reference.means(target, &environment_of)) {
                 unresolved.push(reference.clone());
             }

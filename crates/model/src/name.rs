@@ -27,6 +27,32 @@ pub const RESERVED: [&str; 18] = [
     "shellScriptProvisioner",
 ];
 
+/// Names under which a step may not publish besides (`behaviour.md` 12.4). Two more of FirstGen's have blanks in them, so no legal name is one.
+pub const RESERVED_FOR_PUBLISHING: [&str; 22] = [
+    "arm",
+    "ami",
+    "aws",
+    "host",
+    "terragrunt",
+    "terraform",
+    "k8s",
+    "terraformPlan",
+    "terraformApply",
+    "terraformDestroy",
+    "deploymentInstanceData",
+    "setupSweepingOutputAppService",
+    "setupSweepingOutputEcs",
+    "deploySweepingOutputEcs",
+    "runTaskDeploySweepingOutputEcs",
+    "setupSweepingOutputAmi",
+    "setupSweepingOutputAmiAlb",
+    "ecsAllPhaseRollbackDone",
+    "pcfDeploySweepingOutput",
+    "CloudFormationCompletionFlag",
+    "setupSweepingOutputSpotinst",
+    "setupSweepingOutputSpotinstAlb",
+];
+
 /// Checks the name of an entity, whoever gives it: not empty, at most [`NAME_LIMIT`] characters, no slash, no control character, no blank at
 /// its ends, not `.` or `..`.
 ///
@@ -73,20 +99,33 @@ pub fn comma(name: &str) -> Option<Problem> {
 /// Checks the name of a variable: letters, digits and `_`, not reserved (`behaviour.md` 12.4).
 ///
 /// # Errors
-/// `VARIABLE_NAME`.
+/// `NAME_ILLEGAL` or `NAME_RESERVED`.
 pub fn check_variable_name(name: &str) -> Result<(), Box<Problem>> {
-    let message = if name.is_empty() {
-        "a variable has no name"
-    } else if name.chars().count() > NAME_LIMIT {
-        "the name of the variable has more than 256 characters"
-    } else if !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-        "the name of a variable may hold letters, digits and _ only"
-    } else if RESERVED.contains(&name) {
-        "the name of the variable is a reserved word"
-    } else {
-        return Ok(());
-    };
-    Err(Problem::new(code!("VARIABLE_NAME"), message).item(shown(name)).into())
+    let legal = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !legal || name.len() > NAME_LIMIT {
+        let message = format!("`{}` is not a legal name", shown(name));
+        let hint = "use letters, digits and `_` only, 256 at most";
+        return Err(Problem::new(code!("NAME_ILLEGAL"), message).item(shown(name)).hint(hint).into());
+    }
+    if RESERVED.contains(&name) { Err(reserved(name).into()) } else { Ok(()) }
+}
+
+/// Checks the name under which a step publishes its outputs: as [`check_variable_name`], and none of the names that steps of some kinds publish
+/// themselves.
+///
+/// # Errors
+/// `NAME_ILLEGAL` or `NAME_RESERVED`.
+pub fn check_publish_name(name: &str) -> Result<(), Box<Problem>> {
+    if RESERVED_FOR_PUBLISHING.contains(&name) {
+        return Err(reserved(name).into());
+    }
+    check_variable_name(name)
+}
+
+fn reserved(name: &str) -> Problem {
+    Problem::new(code!("NAME_RESERVED"), format!("the name `{name}` is reserved"))
+        .item(name)
+        .hint("choose another name")
 }
 
 /// Whether the name of a workflow, phase or step keeps to letters, digits, blanks, `-` and `_` (`behaviour.md` 6.1). Others are kept when
@@ -138,6 +177,7 @@ mod tests {
         for name in ["infrastructure", "_x1", "ORDER", "1a"] {
             assert!(check_variable_name(name).is_ok(), "{name:?}");
         }
+        assert!(check_publish_name("aws").is_err() && check_variable_name("aws").is_ok());
     }
 
     #[test]

@@ -54,9 +54,6 @@ pub struct Plan {
     /// `specificHosts`, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub specific_hosts: Option<Vec<String>>,
-    /// `excludeHostsWithSameArtifact`: hosts that already run the artifact are left alone.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub exclude_hosts_with_same_artifact: bool,
 }
 
 /// The application as of the plan.

@@ -12,11 +12,12 @@ use manifold_model::{ArtifactId, EntityId, Problem, code};
 use crate::commands;
 use crate::complaints::Complaints;
 use crate::course::{Course, Run};
+use crate::entities;
 use crate::facts::Facts;
 use crate::given::Given;
 use crate::inputs;
-use crate::resolve;
 use crate::steps;
+use crate::values;
 
 /// The services that need an artifact given the values so far, in order of first use (`executionInputs`, `wire.md` 3.2). A service that a
 /// variable still has to name is left out.
@@ -33,7 +34,7 @@ pub fn artifact_needs(
     let given = Given::of(given);
     let mut needed: Vec<Arc<Service>> = Vec::new();
     for run in course.runs() {
-        let services = resolve::services_so_far(catalog, &course, run, &given);
+        let services = entities::services_so_far(catalog, &course, run, &given);
         for (index, service) in services.into_iter().enumerate() {
             let Some(service) = service else { continue };
             let known = needed.iter().any(|other| other.id == service.id);
@@ -158,7 +159,7 @@ fn resolve_artifact(
                         "the artifact source {} of the service {} has no build {:?}",
                         source.name,
                         service.name,
-                        resolve::shortened(build_no)
+                        values::shortened(build_no)
                     );
                     let problem = Problem::new(code!("ARTIFACT_UNKNOWN"), message);
                     Box::new(problem.hint("check the build number; the source lists the builds that it has"))

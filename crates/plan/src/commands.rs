@@ -6,16 +6,18 @@ use manifold_model::{Problem, code};
 use serde_json::Value;
 
 /// Units of one command, nested ones counted each time they are called.
-const MAX_UNITS: usize = 1_000;
+const MAX_UNITS: usize = 500;
 
 /// Commands inside each other.
-const MAX_NESTING: usize = 32;
+const MAX_NESTING: usize = 10;
 
 /// Units that can run on a host.
-const RUNNABLE: [&str; 9] = [
+const RUNNABLE: [&str; 11] = [
     "EXEC",
     "SETUP_ENV",
     "DOWNLOAD_ARTIFACT",
+    "DOCKER_START",
+    "DOCKER_STOP",
     "PROCESS_CHECK_RUNNING",
     "PROCESS_CHECK_STOPPED",
     "PORT_CHECK_CLEARED",
@@ -24,8 +26,8 @@ const RUNNABLE: [&str; 9] = [
     "COPY_CONFIGS",
 ];
 
-/// Units that call another command of the service by name; old trees write the command's type instead of `COMMAND`.
-const CALLS: [&str; 8] = ["COMMAND", "INSTALL", "START", "STOP", "ENABLE", "DISABLE", "RESIZE", "OTHER"];
+/// The unit that calls another command of the service by its own name.
+const CALL: &str = "COMMAND";
 
 /// A look through one command.
 pub(crate) struct Look<'s> {
@@ -99,7 +101,7 @@ impl<'s> Look<'s> {
     fn unit(&mut self, command: &str, unit: &'s CommandUnit) {
         self.units += 1;
         let kind = unit.kind.as_str();
-        if CALLS.contains(&kind) {
+        if kind == CALL {
             self.command(&unit.name);
             return;
         }

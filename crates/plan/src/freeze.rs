@@ -42,14 +42,26 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
     if course.stages.is_empty() {
         complaints.refuse(Problem::new(code!("PIPELINE_INCOMPLETE"), "the pipeline has no stages"));
     }
+    if request.exclude_hosts_with_same_artifact {
+        complaints.warn(
+            Problem::new(
+                code!("EXCLUDE_HOSTS_IGNORED"),
+                "excludeHostsWithSameArtifact has no effect yet: hosts that already have the artifact are deployed to again",
+            )
+            .item("excludeHostsWithSameArtifact"),
+        );
+    }
     let inputs = Inputs::of(&course);
     inputs.check(&course, &mut complaints);
-    given::check(&request.variables, &course, &mut complaints);
+    given::check(catalog, &request.variables, &course, &mut complaints);
     let given = Given::of(&request.variables);
     let question = Question { catalog, facts, course: &course, inputs: &inputs, given: &given };
     let mut freezer = Freezer::new(question, &mut complaints);
     let stages = freezer.stages();
     let Freezer { tables, workflows, needing, .. } = freezer;
+    if let Some(hosts) = &request.specific_hosts {
+        reach::check_specific_hosts(hosts, tables.infrastructures.rows(), &mut complaints);
+    }
     let mut artifacts =
         artifacts::choose(catalog, facts, &course, &request.services, &needing, &mut complaints);
     let warnings = complaints.settle()?;
@@ -73,7 +85,6 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
         infrastructures: tables.infrastructures(catalog),
         warnings,
         specific_hosts: request.specific_hosts.clone(),
-        exclude_hosts_with_same_artifact: request.exclude_hosts_with_same_artifact,
     })
 }
 
@@ -124,16 +135,14 @@ impl<'q> Freezer<'q> {
     }
 
     fn fleet(&mut self, run: &Run) -> Option<FleetPlan> {
-        let resolved = resolve::resolve(&self.question, run, self.complaints);
-        let unknown = vec![None; run.workflow.phases.len()];
+        let (services, resolved) = resolve::resolve(&self.question, run, self.complaints);
         // Steps are looked at even when the entities are refused: every reason at once.
-        let services = resolved.as_ref().map_or(&unknown, |resolved| &resolved.services);
-        let (workflow, planned) = self.steps(run, services);
+        let (workflow, planned) = self.steps(run, &services);
+        self.note_artifacts(run, &services, &planned);
         let resolved = resolved?;
         let Question { catalog, facts, .. } = self.question;
         reach::check(catalog, facts, run, &resolved, &planned, self.complaints);
         collisions::check(catalog, facts, run, &resolved, &planned, self.complaints);
-        self.note_artifacts(run, &resolved, &planned);
         Some(self.freeze(workflow, run, resolved))
     }
 
@@ -154,8 +163,8 @@ impl<'q> Freezer<'q> {
         (index, planned)
     }
 
-    fn note_artifacts(&mut self, run: &Run, resolved: &Resolved, planned: &Planned) {
-        for (needs, service) in planned.needs.iter().zip(&resolved.services) {
+    fn note_artifacts(&mut self, run: &Run, services: &[Option<Arc<Service>>], planned: &Planned) {
+        for (needs, service) in planned.needs.iter().zip(services) {
             if let (true, Some(service)) = (needs.artifact, service) {
                 self.needing
                     .entry(service.id.clone())

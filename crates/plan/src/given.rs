@@ -1,8 +1,9 @@
 //! The values given in a request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use manifold_expression as expression;
+use manifold_model::catalog::Catalog;
 use manifold_model::request::{ExecutionType, ValueKind, VariableInput};
 use manifold_model::{Problem, code};
 
@@ -29,7 +30,12 @@ impl<'a> Given<'a> {
 
 /// Complains about what was given twice, and about what nothing takes: a literal stage value cannot be changed at start (S18), a name that
 /// nothing uses gets a warning.
-pub(crate) fn check(variables: &[VariableInput], course: &Course, complaints: &mut Complaints) {
+pub(crate) fn check(
+    catalog: &Catalog,
+    variables: &[VariableInput],
+    course: &Course,
+    complaints: &mut Complaints,
+) {
     let mut seen: HashMap<&str, usize> = HashMap::new();
     for given in variables {
         let count = seen.entry(given.name.as_str()).or_default();
@@ -48,12 +54,12 @@ pub(crate) fn check(variables: &[VariableInput], course: &Course, complaints: &m
             run.bindings.iter().any(|one| matches!(one, Binding::Input(name) if *name == given.name))
         });
         if *count == 1 && !taken {
-            unused(given, course, complaints);
+            unused(catalog, given, course, complaints);
         }
     }
 }
 
-fn unused(given: &VariableInput, course: &Course, complaints: &mut Complaints) {
+fn unused(catalog: &Catalog, given: &VariableInput, course: &Course, complaints: &mut Complaints) {
     let mut literal = false;
     for run in course.runs() {
         let Some((index, variable)) = run.settings.variable(&given.name) else { continue };
@@ -87,7 +93,16 @@ fn unused(given: &VariableInput, course: &Course, complaints: &mut Complaints) {
             );
         }
     }
-    if !literal {
+    if !literal && names_infrastructures(catalog, given, course) {
+        complaints.refuse(
+            Problem::new(
+                code!("MULTIPLE_INFRASTRUCTURES"),
+                format!("several infrastructures are given for {}, which nothing takes", given.name),
+            )
+            .item(given.name.clone())
+            .hint("template the infrastructure in the workflow, and give its variable an expression in the stage"),
+        );
+    } else if !literal {
         let what = match course.kind {
             ExecutionType::Pipeline => "no stage of the pipeline",
             ExecutionType::Workflow => "nothing in the workflow",
@@ -100,6 +115,20 @@ fn unused(given: &VariableInput, course: &Course, complaints: &mut Complaints) {
             .item(given.name.clone()),
         );
     }
+}
+
+/// Whether a value is a list with an infrastructure definition of the application in it. Such a start means several infrastructures, and
+/// going on with another one would deploy where nobody meant to (S03).
+fn names_infrastructures(catalog: &Catalog, given: &VariableInput, course: &Course) -> bool {
+    if !given.value.contains(',') {
+        return false;
+    }
+    let items: HashSet<&str> = given.value.split(',').map(str::trim).collect();
+    catalog
+        .infrastructures
+        .values()
+        .filter(|definition| definition.application == course.application)
+        .any(|definition| items.contains(definition.name.as_str()) || items.contains(definition.id.as_str()))
 }
 
 /// The refusal of several values where one is taken (S14, section 4.2).
@@ -115,7 +144,7 @@ pub(crate) fn single(variable: &str, role: &Role) -> Problem {
 /// and name.
 pub(crate) fn items<'v>(given: &'v VariableInput, complaints: &mut Complaints) -> Vec<&'v str> {
     let mut list: Vec<&str> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
+    let mut seen = HashSet::new();
     for (position, item) in given.value.split(',').map(str::trim).enumerate() {
         if item.is_empty() {
             complaints.refuse(

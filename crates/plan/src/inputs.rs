@@ -8,8 +8,8 @@ use manifold_model::{EntityId, Problem, code};
 
 use crate::complaints::Complaints;
 use crate::course::{Binding, Course, Run};
+use crate::entities;
 use crate::given::Given;
-use crate::resolve;
 use crate::roles::Role;
 use crate::settings::Declared;
 
@@ -163,7 +163,7 @@ fn described(catalog: &Catalog, course: &Course, input: &Input<'_>, given: &Give
     let why_single = why_single(course, input, &role);
     let environment = match role {
         Role::Infrastructure => {
-            input.uses.iter().find_map(|(run, _)| resolve::environment_so_far(catalog, course, run, given))
+            input.uses.iter().find_map(|(run, _)| entities::environment_so_far(catalog, course, run, given))
         }
         _ => None,
     };

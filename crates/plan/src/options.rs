@@ -10,10 +10,11 @@ use manifold_model::{EntityId, Problem, code};
 
 use crate::collisions::{self, Known};
 use crate::course::{Course, Run};
+use crate::entities;
 use crate::facts::Facts;
 use crate::given::Given;
+use crate::infrastructures;
 use crate::inputs::{self, Input, Inputs};
-use crate::resolve;
 use crate::roles::Role;
 use crate::settings::Setting;
 
@@ -154,7 +155,7 @@ impl Asking<'_> {
     fn infrastructures(&self) -> (Option<EntityId>, Vec<Candidate>) {
         let environment = self
             .uses()
-            .find_map(|(run, _)| resolve::environment_so_far(self.catalog, self.course, run, self.given));
+            .find_map(|(run, _)| entities::environment_so_far(self.catalog, self.course, run, self.given));
         let Some(environment) = environment.and_then(|id| self.catalog.environments.get(&id)) else {
             return (None, Vec::new());
         };
@@ -178,7 +179,7 @@ impl Asking<'_> {
             .zip(twins)
             .map(|(one, twins)| {
                 let mut blocked = permission.clone();
-                blocked.extend(services.iter().filter(|service| !resolve::admits(one, service)).map(
+                blocked.extend(services.iter().filter(|service| !infrastructures::admits(one, service)).map(
                     |service| {
                         format!(
                             "it is scoped to {}, not to the service {}",
@@ -202,7 +203,7 @@ impl Asking<'_> {
     fn services_of_phases(&self) -> Vec<Arc<Service>> {
         let mut services: BTreeMap<EntityId, Arc<Service>> = BTreeMap::new();
         for (run, variable) in self.uses() {
-            let known = resolve::services_so_far(self.catalog, self.course, run, self.given);
+            let known = entities::services_so_far(self.catalog, self.course, run, self.given);
             for (phase, service) in run.settings.phases.iter().zip(known) {
                 if let (true, Some(service)) =
                     (phase.infrastructure == Setting::Variable(variable.to_owned()), service)

@@ -1,6 +1,7 @@
-//! Whether the infrastructures of a run can be acted on by the steps that touch them (`design.md` 2, issue of types without a driver).
+//! Whether the infrastructures of a run can be acted on by the steps that touch them (`design.md` 2).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use manifold_model::catalog::Catalog;
 use manifold_model::entity::InfrastructureDefinition;
@@ -13,8 +14,8 @@ use crate::facts::Facts;
 use crate::resolve::Resolved;
 use crate::steps::{self, Needs, Planned};
 
-/// Keys that name the SSH credential of an infrastructure, the newer first (`connection`: Service Infrastructure of old trees).
-const CREDENTIALS: [&str; 2] = ["hostConnectionAttrsName", "connection"];
+/// Key that names the SSH credential of an infrastructure.
+const CREDENTIAL: &str = "hostConnectionAttrsName";
 
 /// Complains about every infrastructure that a step of its phase cannot act on. Phases that leave the infrastructure alone (scripts on the
 /// delegate, HTTP) may run anywhere.
@@ -27,7 +28,7 @@ pub(crate) fn check(
     complaints: &mut Complaints,
 ) {
     for (index, needs) in planned.needs.iter().enumerate() {
-        if needs.infrastructure.is_empty() && !needs.hosts {
+        if needs.infrastructure.is_empty() && !needs.hosts && !needs.credential {
             continue;
         }
         let phase = run.settings.phases.get(index).map_or("", |phase| phase.name.as_str());
@@ -39,6 +40,35 @@ pub(crate) fn check(
                 Reach { catalog, facts, run, phase, needs, definition }.check(complaints);
             }
         }
+    }
+}
+
+/// Complains about specific hosts that no infrastructure of the plan has; expressions in host lists may still give any host.
+pub(crate) fn check_specific_hosts(
+    hosts: &[String],
+    definitions: &[Arc<InfrastructureDefinition>],
+    complaints: &mut Complaints,
+) {
+    if hosts.is_empty() {
+        complaints.refuse(
+            Problem::new(code!("SPECIFIC_HOST_UNKNOWN"), "specific hosts are asked for, and none is named")
+                .item("specificHosts"),
+        );
+    }
+    let known: HashSet<String> =
+        definitions.iter().flat_map(|definition| host_names(&definition.properties)).collect();
+    if definitions.is_empty() || known.iter().any(|host| host.contains("${")) {
+        return;
+    }
+    for host in hosts.iter().filter(|host| !known.contains(*host)) {
+        complaints.refuse(
+            Problem::new(
+                code!("SPECIFIC_HOST_UNKNOWN"),
+                format!("no selected infrastructure definition has the host {host}"),
+            )
+            .item(host.clone())
+            .hint("name hosts as the infrastructure definitions do"),
+        );
     }
 }
 
@@ -78,8 +108,11 @@ impl Reach<'_> {
             ));
         }
         self.check_provider(complaints);
-        if self.needs.hosts && definition.item_type == "PHYSICAL_DATA_CENTER_SSH" {
+        if definition.item_type == "PHYSICAL_DATA_CENTER_SSH" {
             self.check_hosts(complaints);
+        }
+        if self.needs.credential {
+            self.check_credential(complaints);
         }
     }
 
@@ -116,7 +149,8 @@ impl Reach<'_> {
 
     fn check_hosts(&self, complaints: &mut Complaints) {
         let definition = self.definition;
-        if host_names(&definition.properties).is_empty() {
+        let touched = self.needs.hosts || !self.needs.infrastructure.is_empty();
+        if touched && host_names(&definition.properties).is_empty() {
             complaints.refuse(
                 self.problem(
                     code!("INFRASTRUCTURE_INCOMPLETE"),
@@ -125,7 +159,11 @@ impl Reach<'_> {
                 .hint("list its hosts under hostNames"),
             );
         }
-        match CREDENTIALS.iter().find_map(|key| steps::text(&definition.properties, key)) {
+    }
+
+    fn check_credential(&self, complaints: &mut Complaints) {
+        let definition = self.definition;
+        match steps::text(&definition.properties, CREDENTIAL) {
             None => complaints.refuse(
                 self.problem(
                     code!("INFRASTRUCTURE_INCOMPLETE"),

@@ -38,6 +38,8 @@ pub(crate) struct Needs {
     pub(crate) infrastructure: Vec<(KindName, Vec<String>)>,
     /// Hosts: steps that run once per instance.
     pub(crate) hosts: bool,
+    /// The infrastructure's SSH credential: steps on hosts that name none of their own.
+    pub(crate) credential: bool,
 }
 
 /// Where a step stands, for checks and messages.
@@ -187,7 +189,7 @@ impl Planner<'_> {
             self.refuse(
                 step,
                 position,
-                code!("KIND_NOT_OFFERED"),
+                code!("STEP_KIND_NOT_OFFERED"),
                 format!("is of the type {}, which nothing here can run", road.task_kind(step)),
                 "take the step out, set its stage to Skip always, or connect a delegate that offers the type",
             );
@@ -197,22 +199,20 @@ impl Planner<'_> {
         self.check_properties(step, position, spec);
         self.check_road(step, position, &road);
         let timeout_ms = self.timeout(step, position);
-        let player = if matches!(road, Road::Host) { Player::Delegate } else { spec.player };
-        let player = if matches!(road, Road::Instances) { Player::Instances } else { player };
         let mut needs_artifact = step.properties.values().any(commands::value_mentions_artifact);
         match step.kind.as_str() {
             "COMMAND" => needs_artifact |= self.command(step, position),
             "BARRIER" => self.barrier(step, position),
             _ => {}
         }
-        self.note_needs(position, spec, player, &road, needs_artifact);
+        self.note_needs(position, step, spec, &road, needs_artifact);
         Some(StepPlan {
             key,
             name: step.name.clone(),
             kind: KindName::from(step.kind.as_str()),
             task_kind: spec.name.clone(),
             class: spec.class_of(&step.properties),
-            player,
+            player: road.player(spec),
             properties: step.properties.clone(),
             timeout_ms,
             deploys: spec.deploys,
@@ -303,8 +303,16 @@ impl Planner<'_> {
                 "use connectionType SSH",
             );
         }
-        if let Some(name) = CREDENTIALS.iter().find_map(|key| text(&step.properties, key)) {
-            self.credential(step, position, name);
+        match own_credential(step) {
+            Some(name) => self.credential(step, position, name),
+            None if position.phase.is_none() => self.refuse(
+                step,
+                position,
+                code!("STEP_PROPERTY_MISSING"),
+                "runs on a host and has no SSH credential, which no infrastructure gives it there".to_owned(),
+                "name an SSH credential under sshKeyRefName",
+            ),
+            None => {}
         }
     }
 
@@ -395,14 +403,16 @@ impl Planner<'_> {
     fn note_needs(
         &mut self,
         position: &Position<'_>,
+        step: &Step,
         spec: &KindSpec,
-        player: Player,
         road: &Road,
         needs_artifact: bool,
     ) {
         let Some(needs) = position.phase.and_then(|index| self.needs.get_mut(index)) else { return };
         needs.artifact |= needs_artifact;
-        needs.hosts |= player == Player::Instances;
+        let hosts = road.player(spec) == Player::Instances;
+        needs.hosts |= hosts;
+        needs.credential |= (hosts || matches!(road, Road::Host)) && own_credential(step).is_none();
         // A script with an explicit host leaves the infrastructure alone.
         let touches = spec.touches_infrastructure && !matches!(road, Road::Host);
         if touches && !needs.infrastructure.iter().any(|(kind, _)| *kind == spec.name) {
@@ -434,7 +444,7 @@ impl Road {
             return Self::Other;
         }
         let host = text(&step.properties, "host");
-        let connection = CREDENTIALS.iter().any(|key| text(&step.properties, key).is_some());
+        let connection = own_credential(step).is_some();
         match flag(&step.properties, "executeOnDelegate") {
             Some(true) => return Self::Delegate,
             None if host.is_none() && !connection => return Self::Delegate,
@@ -451,12 +461,25 @@ impl Road {
         }
     }
 
+    fn player(&self, spec: &KindSpec) -> Player {
+        match self {
+            Self::Host | Self::NoHost => Player::Delegate,
+            Self::Instances => Player::Instances,
+            Self::Delegate | Self::Other => spec.player,
+        }
+    }
+
     fn task_kind<'s>(&self, step: &'s Step) -> &'s str {
         match self {
             Self::Host | Self::Instances | Self::NoHost => "SHELL_SCRIPT_ON_HOST",
             Self::Delegate | Self::Other => &step.kind,
         }
     }
+}
+
+/// The SSH credential that a step names.
+fn own_credential(step: &Step) -> Option<&str> {
+    CREDENTIALS.iter().find_map(|key| text(&step.properties, key))
 }
 
 /// A property that is a text and not blank.

@@ -20,6 +20,11 @@ impl<T> Table<T> {
         Self { rows: Vec::new(), index: HashMap::new() }
     }
 
+    /// All entities.
+    pub(crate) fn rows(&self) -> &[Arc<T>] {
+        &self.rows
+    }
+
     /// The index of an entity, new or known. A plan has far fewer than 2^32 rows of anything.
     pub(crate) fn index(&mut self, id: &EntityId, entity: &Arc<T>) -> u32 {
         if let Some(index) = self.index.get(id) {

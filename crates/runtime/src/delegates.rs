@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use manifold_link::{Answer, LogChunk, OutcomeAck};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
-use manifold_link::{Answer, OutcomeAck};
-use manifold_model::{DelegateId, TaskId};
+use manifold_model::{DelegateId, ExecutionId, LogId, TaskId};
 use manifold_store::{ClaimOffer, Lease};
 use tokio::sync::{Notify, mpsc};
 
@@ -45,6 +45,8 @@ pub struct Connection {
     sender: mpsc::UnboundedSender<Send>,
     /// Tasks in flight; bounded by the capacity.
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
+    /// The executions whose logs those tasks write.
+    logs: Mutex<HashMap<LogId, ExecutionId>>,
 }
 
 impl Connection {
@@ -67,6 +69,7 @@ impl Connection {
             free: AtomicI64::new(i64::from(capacity)),
             sender,
             tasks: Mutex::default(),
+            logs: Mutex::default(),
         }
     }
 
@@ -79,7 +82,9 @@ impl Connection {
 
     /// Takes one place; `false` when it is full.
     fn take_place(&self) -> bool {
-        self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free > 0).then_some(free - 1)).is_ok()
+        self.free
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| (free > 0).then_some(free - 1))
+            .is_ok()
     }
 
     /// Gives a place back.
@@ -109,6 +114,9 @@ impl Connection {
 
     /// Sends a task that is leased to this connection. A closed connection loses nothing: its lease is released and the task goes back.
     pub fn hand_over(&self, task: Arc<Task>, deliveries: u32) {
+        if let Some(step) = &task.step {
+            self.logs().insert(task.log.clone(), step.execution.clone());
+        }
         self.tasks().insert(task.id.clone(), Arc::clone(&task));
         self.tell(Send::Task(task, deliveries, self.lease.fence));
     }
@@ -116,7 +124,14 @@ impl Connection {
     /// Takes a task that has ended off the books; `None` when it was not handed over by this connection. Its place stays taken until
     /// [`Connection::ack`] and [`Connection::free_place`], or goes to the next task of its execution.
     pub fn taken_back(&self, task: &TaskId) -> Option<Arc<Task>> {
-        self.tasks().remove(task)
+        let task = self.tasks().remove(task)?;
+        self.logs().remove(&task.log);
+        Some(task)
+    }
+
+    /// The execution whose task writes this log; `None` for tasks without one.
+    pub fn execution_of(&self, log: &LogId) -> Option<ExecutionId> {
+        self.logs().get(log).cloned()
     }
 
     /// A task that it holds.
@@ -132,6 +147,10 @@ impl Connection {
     /// Sends something. A closed connection loses nothing that matters: whatever was to be done is in the store.
     pub fn tell(&self, message: Send) {
         let _closed = self.sender.send(message);
+    }
+
+    fn logs(&self) -> std::sync::MutexGuard<'_, HashMap<LogId, ExecutionId>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Arc<Task>>> {
@@ -162,7 +181,12 @@ pub struct Delegates {
     queued: AtomicBool,
     /// Tasks whose execution says that nobody may take them; each is told when somebody does.
     untaken: Mutex<HashSet<TaskId>>,
+    /// Run and number of the last chunk kept of each log that is being written.
+    chunks: Mutex<HashMap<LogId, (u64, u64)>>,
 }
+
+/// Logs whose last chunk is remembered; beyond it the memory starts anew and a chunk may be kept twice after a broken connection.
+const CHUNKS_REMEMBERED: usize = 20_000;
 
 impl Delegates {
     /// Adds a connection.
@@ -222,6 +246,20 @@ impl Delegates {
 
     fn untaken(&self) -> std::sync::MutexGuard<'_, HashSet<TaskId>> {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a chunk of a log was not kept before; it counts as kept from now on.
+    pub fn is_new_chunk(&self, chunk: &LogChunk) -> bool {
+        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        if chunks.len() > CHUNKS_REMEMBERED {
+            chunks.clear();
+        }
+        let last = chunks.entry(chunk.log.clone()).or_default();
+        let is_new = (chunk.run, chunk.seq) > *last;
+        if is_new {
+            *last = (chunk.run, chunk.seq);
+        }
+        is_new
     }
 
     /// Says that tasks wait in the store.

@@ -36,7 +36,8 @@ pub fn create(
     let release_no = release_numbers.entry(workflow.id.clone()).or_insert(1);
     let legs = ordinals
         .map(|leg| {
-            let new = new_leg(turn, run, (planned, fleet, workflow), LegPlace { stage, element, leg }, *release_no);
+            let new =
+                new_leg(turn, run, (planned, fleet, workflow), LegPlace { stage, element, leg }, *release_no);
             *release_no += 1;
             new
         })
@@ -52,8 +53,8 @@ fn new_leg(
     place: LegPlace,
     release_no: u64,
 ) -> NewExecution {
-    let outputs = match run {
-        Run::Pipeline(run) => run.outputs().clone(),
+    let (outputs, started_by) = match run {
+        Run::Pipeline(run) => (run.outputs().clone(), run.cause().cloned()),
         Run::Leg(_) => Default::default(),
     };
     let cause = Cause::Pipeline { execution: turn.row.id.clone() };
@@ -61,7 +62,8 @@ fn new_leg(
         plan: turn.row.plan.clone(),
         place,
         parent: Some(turn.row.id.clone()),
-        cause: cause.clone(),
+        // `${deploymentTriggeredBy}` names who started the pipeline; the row says that the leg runs along with it.
+        cause: started_by.unwrap_or_else(|| cause.clone()),
         outputs,
         release_no,
     };
@@ -145,7 +147,11 @@ fn seats(
         identifier: identifier.to_owned(),
         execution: leg_id(&turn.row.id, &element.id, LegPlace { stage, element: index, leg }),
     };
-    identifiers.iter().flat_map(|identifier| (0..legs).map(move |leg| (identifier, leg))).map(|(i, leg)| seat(i, leg)).collect()
+    identifiers
+        .iter()
+        .flat_map(|identifier| (0..legs).map(move |leg| (identifier, leg)))
+        .map(|(i, leg)| seat(i, leg))
+        .collect()
 }
 
 /// Legs of the stage that have been created and have not ended, those of this very transaction included.

@@ -12,6 +12,7 @@ mod chores;
 mod delegates;
 mod dispatch;
 mod legs;
+mod offer;
 mod run;
 mod serve;
 mod worker;
@@ -20,13 +21,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_control::Control;
-use manifold_model::kind::KindSpec;
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use delegates::Delegates;
+pub use offer::Offer;
 pub use serve::serve_delegate;
 
 /// Milliseconds since the epoch, from a clock that never goes back.
@@ -50,7 +51,7 @@ pub struct Config {
 /// Everything the parts of the runtime share.
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
-    pub logs: Arc<LogStore>,
+    pub logs: LogStore,
     pub control: Arc<Control>,
     pub delegates: Arc<Delegates>,
     pub config: Config,
@@ -79,7 +80,7 @@ impl Runtime {
     /// The store cannot list what is unfinished.
     pub async fn start(
         store: Arc<dyn Store>,
-        logs: Arc<LogStore>,
+        logs: LogStore,
         control: Arc<Control>,
         delegates: Arc<Delegates>,
         config: Config,
@@ -112,16 +113,4 @@ impl Runtime {
     pub async fn ended(&self) {
         self.tracker.wait().await;
     }
-}
-
-/// The kinds on offer now: those the engine plays and those of connected delegates.
-#[must_use]
-pub fn kinds_on_offer(delegates: &Delegates) -> Vec<KindSpec> {
-    let mut kinds = manifold_engine::kinds();
-    for kind in delegates.kinds() {
-        if !kinds.iter().any(|known| known.name == kind.name) {
-            kinds.push(kind);
-        }
-    }
-    kinds
 }

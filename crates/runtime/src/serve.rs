@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use manifold_control::{ExposeSecret, SecretBytes};
 use manifold_link::{
     Answer, Ask, FromDelegate, FromServer, Hello, LinkError, LogChunk, Receiver, Request, Sender, TaskFrame,
     TaskOutcome, Welcome, limits, negotiate, server_end,
 };
 use manifold_model::task::Task;
 use manifold_model::{DelegateId, Failure, FailureClass, code};
+use manifold_store::logs::LogKey;
 use manifold_store::{Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
@@ -122,7 +124,7 @@ async fn read(
     while let Some(message) = receive.recv().await? {
         match message {
             FromDelegate::Outcome(outcome) => take_outcome(shared, connection, outcome).await,
-            FromDelegate::Log(chunk) => take_log(shared, connection, chunk).await,
+            FromDelegate::Log(chunk) => take_log(shared, connection, chunk),
             FromDelegate::Request(request) => {
                 let Ok(permit) = Arc::clone(&requests).acquire_owned().await else { return Ok(()) };
                 let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
@@ -152,10 +154,16 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     let TaskOutcome { task, lease, outcome } = ended;
     let lease = Lease { holder: lease.holder, fence: lease.fence };
     let execution = match connection.taken_back(&task) {
-        Some(held) => held.step.as_ref().map(|step| step.execution.clone()),
+        Some(held) => {
+            close_log(shared, &held).await;
+            held.step.as_ref().map(|step| step.execution.clone())
+        }
         None => match shared.store.task(&task).await {
             Ok(Some(row)) => row.execution,
-            Ok(None) => return connection.ack(task, lease.fence, false),
+            Ok(None) => {
+                connection.ack(task, lease.fence, false);
+                return connection.free_place();
+            }
             // Not acknowledged: it comes again.
             Err(error) => {
                 return tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a task");
@@ -178,12 +186,23 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     shared.workers.send(&execution, Message::Ended(ended));
 }
 
-async fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
+/// Nothing more comes for the log of a task that has ended.
+async fn close_log(shared: &Shared, task: &Task) {
+    let execution = task.step.as_ref().map(|step| step.execution.clone());
+    let key = LogKey { execution, log: task.log.clone() };
+    if let Err(error) = shared.logs.close(&key).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot close a log");
+    }
+}
+
+fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
     let bytes = chunk.bytes.len() as u64;
-    let kept = shared.logs.append(&chunk.log, (chunk.run, chunk.seq), &chunk.unit, &chunk.bytes, shared.now()).await;
-    match kept {
-        Ok(()) => shared.store.hint(manifold_store::Hint::Log(chunk.log)),
-        Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log"),
+    // A chunk that came before on a connection that broke was kept then.
+    if shared.delegates.is_new_chunk(&chunk) {
+        let key = LogKey { execution: connection.execution_of(&chunk.log), log: chunk.log };
+        if let Err(error) = shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
+        }
     }
     connection.tell(Order::LogCredit(bytes));
 }
@@ -195,7 +214,7 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
     };
     let answered = match request.ask {
         Ask::Secret { name } if refers_to(&task, &name) => {
-            shared.control.open_secret(&name).await.map(|bytes| Answer::Secret(sensitive(bytes.expose())))
+            shared.control.open_secret(&name).await.map(|bytes| Answer::Secret(sensitive(&bytes)))
         }
         Ask::Credential { name } if refers_to(&task, &name) => {
             shared.control.open_credential(&name).await.map(|open| {
@@ -203,15 +222,19 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
                     user_name: open.user_name,
                     port: open.port,
                     method: open.method,
-                    secret: open.secret.map(|bytes| sensitive(bytes.expose())),
-                    passphrase: open.passphrase.map(|bytes| sensitive(bytes.expose())),
+                    secret: open.secret.as_ref().map(sensitive),
+                    passphrase: open.passphrase.as_ref().map(sensitive),
                 }))
             })
         }
         Ask::Secret { name } | Ask::Credential { name } => {
             return refuse(&format!("the task does not refer to the secret {name}"));
         }
-        Ask::File { source, offset } => shared.control.file_part(&source, offset, limits::FILE_PART).await.map(|(bytes, total)| Answer::File { bytes, total }),
+        Ask::File { source, offset } => shared
+            .control
+            .file_part(&source, offset, limits::FILE_PART)
+            .await
+            .map(|(bytes, total)| Answer::File { bytes: bytes.into(), total }),
         Ask::Seal { name, value } => {
             shared.control.seal_output(&task.id, &name, &value.0).await.map(|name| Answer::Sealed { name })
         }
@@ -219,8 +242,8 @@ async fn answer(shared: &Shared, connection: &Connection, request: Request) -> A
     answered.unwrap_or_else(|failure| Answer::Refused(Box::new(failure)))
 }
 
-fn sensitive(bytes: &[u8]) -> manifold_link::Sensitive {
-    manifold_link::Sensitive::new(bytes)
+fn sensitive(bytes: &SecretBytes) -> manifold_link::Sensitive {
+    manifold_link::Sensitive::new(bytes.expose_secret())
 }
 
 fn refuse(message: &str) -> Answer {

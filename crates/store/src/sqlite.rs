@@ -19,7 +19,7 @@ mod tasks;
 mod timers;
 mod writer;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +46,7 @@ pub struct SqliteStore {
     readers: readers::Readers,
     hints: broadcast::Sender<Hint>,
     clock: Arc<dyn Clock>,
+    path: PathBuf,
     /// Held while the store is open; the last field, so that it is let go after the connections are closed.
     _lock: opening::FolderLock,
 }
@@ -60,14 +61,11 @@ impl SqliteStore {
         tokio::task::spawn_blocking(move || {
             let (lock, db) = opening::open(&path)?;
             let (hints, _) = broadcast::channel(HINTS);
-            let unusable = |cause: Box<dyn std::error::Error + Send + Sync>| OpenError::Unusable {
-                path: path.clone(),
-                cause,
-            };
-            let readers = readers::Readers::open(&path).map_err(|error| unusable(Box::new(error)))?;
+            let readers = readers::Readers::open(&path)
+                .map_err(|error| OpenError::Unusable { path: path.clone(), cause: Box::new(error) })?;
             let writer = writer::Writer::start(db, clock.clone(), hints.clone())
-                .map_err(|error| unusable(Box::new(error)))?;
-            Ok(Self { writer, readers, hints, clock, _lock: lock })
+                .map_err(|error| OpenError::Unusable { path: path.clone(), cause: Box::new(error) })?;
+            Ok(Self { writer, readers, hints, clock, path, _lock: lock })
         })
         .await
         .map_err(|error| OpenError::Stopped(Box::new(error)))?
@@ -77,7 +75,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn checkpoint(&self) -> Result<u64> {
+    pub async fn fold_write_ahead_log(&self) -> Result<u64> {
         self.readers
             .outside(|db| {
                 let (log, moved) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {
@@ -96,12 +94,17 @@ impl SqliteStore {
         let Some(to) = to.to_str().map(str::to_owned) else {
             return Err(StoreError::Broken { action: "back up", cause: "the path is not UTF-8".into() });
         };
-        self.readers
-            .outside(move |db| {
-                db.execute("VACUUM INTO ?1", [to])?;
-                Ok(())
-            })
-            .await
+        let path = self.path.clone();
+        tokio::task::spawn_blocking(move || {
+            // A connection of its own: the readers may not write, not even to another file.
+            let db = Connection::open(path)?;
+            prepare_connection(&db)?;
+            db.execute("VACUUM INTO ?1", [&to]).map_err(failed("back up"))?;
+            opening::private(Path::new(&to))
+                .map_err(|error| StoreError::Broken { action: "back up", cause: Box::new(error) })
+        })
+        .await
+        .map_err(|error| StoreError::Broken { action: "back up", cause: Box::new(error) })?
     }
 
     /// Looks through the whole database for damage; takes time with its size.

@@ -34,3 +34,94 @@ impl Home for File {
 async fn sqlite_keeps_the_contract() {
     suite(File::new).await;
 }
+
+#[tokio::test]
+async fn one_folder_is_open_once() {
+    let home = File::new();
+    let store = home.try_open().await.unwrap();
+    let refused = home.try_open().await.err().unwrap();
+    assert!(matches!(refused, OpenError::Locked(_)));
+    assert_eq!(refused.code().to_string(), "STORE_LOCKED");
+    drop(store);
+    home.try_open().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_newer_a_damaged_and_a_foreign_database_are_refused_untouched() {
+    let home = File::new();
+    let path = home.folder.path().join("manifold.db");
+    drop(home.try_open().await.unwrap());
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute(
+        "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) \
+         VALUES (999, 'future', '2030-01-01T00:00:00Z', '1')",
+        [],
+    )
+    .unwrap();
+    db.pragma_update(None, "journal_mode", "DELETE").unwrap();
+    drop(db);
+    let newer = home.try_open().await.err().unwrap();
+    assert!(matches!(newer, OpenError::Newer { found: 999, known: 1, .. }), "{newer}");
+
+    let mut bytes = std::fs::read(&path).unwrap();
+    for byte in bytes.iter_mut().skip(4096) {
+        *byte = 0x5a;
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let damaged = home.try_open().await.err().unwrap();
+    assert!(matches!(damaged, OpenError::Damaged { .. }), "{damaged}");
+    std::fs::write(&path, "not a database, but long enough to be looked at as one").unwrap();
+    assert!(matches!(home.try_open().await, Err(OpenError::Damaged { .. })));
+    assert!(std::fs::read(&path).unwrap().starts_with(b"not a database"));
+
+    std::fs::remove_file(&path).unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute("CREATE TABLE recipes (a)", []).unwrap();
+    let foreign = home.try_open().await.err().unwrap();
+    assert!(matches!(foreign, OpenError::Damaged { .. }), "{foreign}");
+}
+
+#[tokio::test]
+async fn the_log_is_moved_and_a_backup_is_a_store() {
+    use std::os::unix::fs::PermissionsExt;
+    let home = File::new();
+    let store = home.try_open().await.unwrap();
+    for n in 0..50 {
+        store.put_setting(&format!("s{n}"), "value", false).await.unwrap();
+    }
+    let log = home.folder.path().join("manifold.db-wal");
+    assert!(log.metadata().unwrap().len() > 0);
+    assert_eq!(store.fold_write_ahead_log().await.unwrap(), 0);
+    assert_eq!(log.metadata().unwrap().len(), 0);
+    store.check().await.unwrap();
+    let mode = home.folder.path().join("manifold.db").metadata().unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+
+    let copy = File::new();
+    let target = copy.folder.path().join("manifold.db");
+    store.backup(&target).await.unwrap();
+    assert!(store.backup(&target).await.is_err(), "a backup overwrites nothing");
+    let restored = copy.try_open().await.unwrap();
+    assert_eq!(restored.setting("s49").await.unwrap().as_deref(), Some("value"));
+}
+
+/// What a process that was killed leaves: files as they were at that moment, never closed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_survives_a_kill() {
+    let home = File::new();
+    let store = Arc::new(home.try_open().await.unwrap());
+    let writes = (0..200).map(|n| {
+        let store = store.clone();
+        tokio::spawn(async move { store.put_setting(&format!("s{n}"), "value", false).await })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.unwrap().unwrap();
+    }
+    let copy = File::new();
+    for name in ["manifold.db", "manifold.db-wal"] {
+        std::fs::copy(home.folder.path().join(name), copy.folder.path().join(name)).unwrap();
+    }
+    let after = copy.try_open().await.unwrap();
+    for n in 0..200 {
+        assert!(after.setting(&format!("s{n}")).await.unwrap().is_some());
+    }
+}

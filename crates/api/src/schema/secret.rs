@@ -628,7 +628,8 @@ fn ssh_method(given: SshAuthenticationInput) -> Result<SshCredential, Problem> {
         .port
         .map(|port| {
             u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| {
-                Problem::new(code!("INPUT_MISSING"), "port must lie between 1 and 65535").item(port.to_string())
+                Problem::new(code!("INPUT_MISSING"), "port must lie between 1 and 65535")
+                    .item(port.to_string())
             })
         })
         .transpose()?;
@@ -664,4 +665,11 @@ fn winrm(winrm: WinRmCredentialInput) -> SecretChange {
         }))),
         ..SecretChange::default()
     }
+}
+
+/// Which secret managers.
+#[derive(InputObject, Clone, Debug)]
+pub struct SecretManagerFilter {
+    /// Secret manager.
+    pub secret_manager: Option<super::filter::IdFilter>,
 }

@@ -21,3 +21,17 @@ pub struct Variable {
     /// Whether several infrastructures may be given, comma-separated.
     pub allow_multiple_values: bool,
 }
+
+impl From<manifold_control::inputs::InputVariable> for Variable {
+    fn from(input: manifold_control::inputs::InputVariable) -> Self {
+        Self {
+            name: input.name,
+            kind: input.kind,
+            required: input.required,
+            allowed_values: input.allowed_values,
+            default_value: input.default_value,
+            fixed: input.fixed,
+            allow_multiple_values: input.allow_multiple_values,
+        }
+    }
+}

@@ -99,7 +99,8 @@ fn after(spec: &CommandSpec, folder: &str) -> String {
         lines.push_str(&format!("}} >{folder}/{}.vars\n", spec.unit));
     }
     if spec.keeps_environment && !spec.last {
-        lines.push_str(&format!("(umask 077; unset manifold_code; export -p >{folder}/env)\n"));
+        // In POSIX form, for the shell that expands a directory may be another one.
+        lines.push_str(&format!("(umask 077; unset manifold_code; [ -z \"$BASH_VERSION\" ] || set -o posix; export -p >{folder}/env)\n"));
     }
     lines.push_str("exit $manifold_code\n");
     lines

@@ -12,7 +12,8 @@ pub(crate) fn invalid(message: impl Into<String>) -> Failure {
 
 /// A request whose peer could not be reached, or that broke off.
 pub(crate) fn unreachable(error: &reqwest::Error, place: &str) -> Failure {
-    if error.is_timeout() {
+    let cause = innermost(error);
+    if error.is_timeout() && !error.is_connect() {
         return Failure::new(
             FailureClass::Timeout,
             code!("HTTP_TIMED_OUT"),
@@ -20,8 +21,7 @@ pub(crate) fn unreachable(error: &reqwest::Error, place: &str) -> Failure {
         )
         .hint("raise the step's timeout, or see why the server is slow");
     }
-    let cause = innermost(error);
-    if error.is_builder() || error.is_request() && cause.contains("invalid") && !error.is_connect() {
+    if error.is_builder() {
         return invalid(format!("the request to {place} cannot be made: {cause}"));
     }
     if error.is_connect() {

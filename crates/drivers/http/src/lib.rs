@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use manifold_driver::{Context, Driver, Found};
+use manifold_driver::{Context, Driver, Found, wrong_payload};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::{HttpTask, Outcome, OutputValue, Payload, Task, TaskResult};
 use manifold_model::{Failure, FailureClass, code};
@@ -51,10 +51,7 @@ impl Driver for HttpDriver {
 
     async fn perform(&self, task: &Task, context: &Context) -> Outcome {
         let Payload::Http(http) = &task.payload else {
-            return Outcome::failed(failure::invalid(format!(
-                "a task of kind {} brings no request",
-                task.kind
-            )));
+            return Outcome::failed(wrong_payload(task));
         };
         let deadline = Duration::from_millis(task.timeout_ms);
         let place = http.url.masked();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::entity::{Tag, ValueType, Variable};
-use crate::name::{check_variable_name, is_tidy_name};
+use crate::name::{check_publish_name, check_variable_name, is_tidy_name};
 use crate::node::{Entry, Mapping, Node, ScalarKind};
 use crate::{Place, Problem, code};
 
@@ -205,6 +205,15 @@ impl<'a> Reader<'a> {
     /// A refusal when a variable may not be called so.
     pub(crate) fn variable_name(&mut self, name: &str, node: &Node) {
         if let Err(problem) = check_variable_name(name) {
+            let place = self.place(node);
+            self.refusals.push(problem.at(place));
+        }
+    }
+
+    /// A refusal when a step may not publish its outputs under the name that a key says.
+    pub(crate) fn publish_name(&mut self, mapping: &Mapping, key: &str) {
+        let Some(node) = mapping.get(key).filter(|node| !is_nothing(node)) else { return };
+        if let Some(Err(problem)) = node.as_scalar().map(|scalar| check_publish_name(scalar.text.trim())) {
             let place = self.place(node);
             self.refusals.push(problem.at(place));
         }

@@ -220,7 +220,11 @@ fn steps(reader: &mut Reader<'_>, mapping: &Mapping, key: &str) -> Vec<Step> {
         let kind = reader.needed(inner, "type", item, "step");
         let name = reader.filled(inner, "name").unwrap_or_else(|| kind.clone());
         reader.tidy_name("step", &name, item);
-        let properties = reader.inner(inner, "properties").map(Mapping::to_json).unwrap_or_default();
+        let properties = reader.inner(inner, "properties");
+        if let Some(properties) = properties {
+            reader.publish_name(properties, "sweepingOutputName");
+        }
+        let properties = properties.map(Mapping::to_json).unwrap_or_default();
         steps.push(Step { name, kind, properties, line: item.line });
     }
     steps

@@ -3,6 +3,8 @@
 
 mod assemble;
 mod canonical;
+#[path = "../../../../fuzz/fuzz_targets/document.rs"]
+mod fuzzed;
 mod import;
 mod path;
 mod references;

@@ -381,5 +381,14 @@ fn a_view_with_a_refused_variable_is_still_used() {
     let text = "harnessApiVersion: '1.0'\ntype: SERVICE\nartifactType: WAR\nconfigVariables:\n- name: a-b\n  value: x\n";
     let reading = reading("Applications/A/Services/s/Index.yaml", text);
     assert!(reading.view.is_some());
-    assert_eq!(reading.refusals[0].code.0, "VARIABLE_NAME");
+    assert_eq!(reading.refusals[0].code.0, "NAME_ILLEGAL");
+}
+
+#[test]
+fn a_published_name_that_steps_use_themselves_is_refused() {
+    let text = "harnessApiVersion: '1.0'\ntype: BASIC\npreDeploymentSteps:\n- type: SHELL_SCRIPT\n  name: s\n  properties:\n    sweepingOutputName: k8s\n";
+    let reading = reading("Applications/A/Workflows/w.yaml", text);
+    assert!(reading.view.is_some());
+    assert_eq!(reading.refusals[0].code.0, "NAME_RESERVED");
+    assert_eq!(reading.refusals[0].place.as_ref().unwrap().line, 7);
 }

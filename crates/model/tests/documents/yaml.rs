@@ -150,6 +150,17 @@ fn nasty_inputs_end_quickly() {
     }
 }
 
+#[test]
+fn the_fuzzing_corpus() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/yaml");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        crate::fuzzed::exercise(&std::fs::read(entry.unwrap().path()).unwrap());
+        count += 1;
+    }
+    assert!(count >= 8);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
@@ -160,7 +171,7 @@ proptest! {
 
     #[test]
     fn never_panics_on_yaml_like_text(parts in proptest::collection::vec(part(), 0..60)) {
-        let _ = parse("f.yaml", parts.concat().as_bytes(), &ENTITY_BUDGET);
+        crate::fuzzed::exercise(parts.concat().as_bytes());
     }
 }
 

@@ -197,3 +197,35 @@ fn skip_always_takes_a_stage_and_its_variables_out() {
     assert!(plan.stages[0].elements[0].fleet.is_none());
     assert_eq!(plan.legs(), 1);
 }
+
+#[test]
+fn s03_without_a_templated_setting_several_are_refused() {
+    let mut world = World::new();
+    world.edit_workflow(|workflow| {
+        workflow.variables.clear();
+        workflow.phases[0].template_expressions.clear();
+    });
+    world.pipeline(vec![stage("s", "roll", &[])]);
+    let several = [name("infrastructure", "eu,us")];
+    refused(world.ship(&several), &[("MULTIPLE_INFRASTRUCTURES", "infrastructure")]);
+    refused(world.roll(&several), &[("MULTIPLE_INFRASTRUCTURES", "infrastructure")]);
+    let plan = world.ship(&[name("infrastructure", "us")]).unwrap();
+    assert_eq!(codes(&plan.warnings), [("VARIABLE_UNUSED".into(), "infrastructure".into())]);
+    assert_eq!(legs(&plan, 0), ["eu"], "S01: the setting of the workflow");
+}
+
+#[test]
+fn templates_of_the_workflow_count_for_single_phase_types_and_old_names_are_read() {
+    let mut world = World::new();
+    world.edit_workflow(|workflow| {
+        workflow.kind = manifold_model::entity::WorkflowType::Rolling;
+        workflow.phases[0].template_expressions.clear();
+        workflow.template_expressions = vec![template("infraMappingId", "infrastructure")];
+    });
+    assert_eq!(world.ship(&[name("infrastructure", "eu,us")]).unwrap().legs(), 2);
+    world.edit_workflow(|workflow| {
+        workflow.template_expressions.clear();
+        workflow.phases[0].infrastructure_name = Some("${workflow.variables.infrastructure}".into());
+    });
+    assert_eq!(world.ship(&[name("infrastructure", "eu,us")]).unwrap().legs(), 2);
+}

@@ -28,7 +28,7 @@ fn a_kind_that_nobody_offers_is_refused_rollback_included_but_not_when_skipped_a
     world.edit_workflow(|workflow| workflow.rollback_phases = vec![rollback(Some("One"), "K8S_DELETE")]);
     let problems = refused(
         world.ship(&[name("infrastructure", "eu")]),
-        &[("KIND_NOT_OFFERED", "roll out"), ("KIND_NOT_OFFERED", "undo")],
+        &[("STEP_KIND_NOT_OFFERED", "roll out"), ("STEP_KIND_NOT_OFFERED", "undo")],
     );
     assert_eq!(
         problems[0].message,
@@ -232,4 +232,36 @@ fn rollback_phases_find_their_phase_by_name_or_by_order() {
     keys.sort_unstable();
     keys.dedup();
     assert_eq!(keys.len(), 4);
+}
+
+#[test]
+fn every_reason_is_told_at_once() {
+    let mut world = World::new();
+    world.steps(vec![
+        step("a", "COMMAND", json!({"commandName": "Gone"})),
+        step("b", "NOPE", json!({})),
+        step("c", "HTTP", json!({"url": "${artifact.url}"})),
+    ]);
+    refused(
+        world.ship(&[name("infrastructure", "eu,nowhere")]),
+        &[
+            ("ARTIFACT_MISSING", "cart"),
+            ("COMMAND_UNKNOWN", "Gone"),
+            ("INFRASTRUCTURE_UNKNOWN", "nowhere"),
+            ("STEP_KIND_NOT_OFFERED", "b"),
+        ],
+    );
+}
+
+#[test]
+fn specific_hosts_must_be_somebodys() {
+    let world = World::new();
+    let mut request =
+        world.request(manifold_model::request::ExecutionType::Pipeline, &[name("infrastructure", "eu,us")]);
+    request.specific_hosts = Some(vec!["e1".into(), "a1".into()]);
+    refused(world.plan(&request), &[("SPECIFIC_HOST_UNKNOWN", "a1")]);
+    request.specific_hosts = Some(vec!["e1".into(), "u1".into()]);
+    assert_eq!(world.plan(&request).unwrap().specific_hosts, request.specific_hosts);
+    request.specific_hosts = Some(vec![]);
+    refused(world.plan(&request), &[("SPECIFIC_HOST_UNKNOWN", "specificHosts")]);
 }

@@ -99,7 +99,7 @@ async fn the_inbox_is_consumed_with_the_events(store: &dyn Store) {
     };
     let mut hints = store.hints();
     store.send(&id, request("a")).await.unwrap();
-    assert_eq!(hints.try_recv().unwrap(), crate::Hint::Execution(id.clone()));
+    assert_eq!(hints.try_recv().unwrap(), crate::Hint::Inbox(id.clone()));
     store.send(&id, request("b")).await.unwrap();
     let missing = store.send(&"nobody".into(), request("c")).await;
     assert!(matches!(missing, Err(StoreError::Missing(_))));
@@ -173,7 +173,7 @@ async fn a_restart_finds_what_was_committed(home: &impl Home) {
     let store = home.open().await;
     assert_eq!(store.events(&id, 0, 10).await.unwrap(), events);
     assert_eq!(store.inbox(&id, 10).await.unwrap().len(), 1);
-    assert_eq!(store.unfinished().await.unwrap(), [id.clone()]);
+    assert_eq!(store.unfinished().await.unwrap(), std::slice::from_ref(&id));
     assert_eq!(store.plan(&run.row.plan).await.unwrap(), run.plan);
     assert!(matches!(store.append(append(&id, 1, 1)).await, Err(StoreError::Conflict { .. })));
     store.append(append(&id, 5, 1)).await.unwrap();

@@ -27,6 +27,10 @@ use crate::{
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn checkpoint(&self) -> Result<()> {
+        self.fold_write_ahead_log().await.map(drop)
+    }
+
     fn hints(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
     }
@@ -150,9 +154,9 @@ impl Store for SqliteStore {
         let asked = appends.len();
         let all = self
             .writer
-            .write(move |writing| {
+            .write_pieces(move |writing| {
                 let each = |append| writing.apart(|writing| journal::append(writing, append));
-                Ok(appends.iter().map(each).collect::<Vec<_>>())
+                appends.iter().map(each).collect::<Vec<_>>()
             })
             .await;
         all.unwrap_or_else(|error| {

@@ -16,6 +16,11 @@ const APPLICATION: i32 = 0x4D46_4C44;
 /// a restart stays quick (P7).
 const CHECKED_PAGES: i64 = 16_384;
 
+/// Memory in which the writer keeps pages; it grows only with what is used.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
+/// Pages (64 MiB) of the write-ahead log at which the writer itself moves them into the database, should the chore be late.
+const LOG_PAGES: i64 = 16_384;
+
 /// Why the store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -82,6 +87,8 @@ pub(super) fn open(path: &Path) -> Result<(FolderLock, Connection), OpenError> {
     refuse_strangers(&db, path)?;
     prepare_connection(&db).map_err(unusable)?;
     db.pragma_update(None, "journal_mode", "WAL").map_err(unusable)?;
+    db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB).map_err(unusable)?;
+    db.pragma_update(None, "wal_autocheckpoint", LOG_PAGES).map_err(unusable)?;
     migrations::runner()
         .run(&mut db)
         .map_err(|error| OpenError::Unusable { path: path.to_owned(), cause: Box::new(error) })?;
@@ -107,7 +114,7 @@ fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
 }
 
 /// The database holds sealed secrets and hashes of keys: for its owner alone.
-fn private(path: &Path) -> Result<(), OpenError> {
+pub(super) fn private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(|error| OpenError::Unusable { path: path.to_owned(), cause: Box::new(error) })

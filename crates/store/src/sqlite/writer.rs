@@ -42,8 +42,8 @@ impl Writing<'_> {
     }
 
     /// Hints that an execution has something to look at.
-    pub(super) fn hint_execution(&mut self, execution: &str) {
-        self.hints.push(Hint::Execution(ExecutionId::from(execution)));
+    pub(super) fn hint_inbox(&mut self, execution: &str) {
+        self.hints.push(Hint::Inbox(ExecutionId::from(execution)));
     }
 
     /// Runs a piece of work so that its failure undoes this piece only, hints included.
@@ -70,6 +70,8 @@ trait Call: Send {
 
 struct Work<F, T> {
     work: Option<F>,
+    /// Whether the work gets a savepoint; if not, it sets its own.
+    guarded: bool,
     outcome: Result<T>,
     caller: oneshot::Sender<Result<T>>,
 }
@@ -81,7 +83,7 @@ where
 {
     fn run(&mut self, writing: &mut Writing<'_>) {
         if let Some(work) = self.work.take() {
-            self.outcome = writing.apart(work);
+            self.outcome = if self.guarded { writing.apart(work) } else { work(writing) };
         }
     }
 
@@ -143,9 +145,26 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Writing<'_>) -> Result<T> + Send + 'static,
     {
+        self.hand_in(true, work).await
+    }
+
+    /// Runs pieces of work that each set their own savepoint ([`Writing::apart`]): one around all of them would double what each costs.
+    pub(super) async fn write_pieces<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writing<'_>) -> T + Send + 'static,
+    {
+        self.hand_in(false, |writing: &mut Writing<'_>| Ok(work(writing))).await
+    }
+
+    async fn hand_in<T, F>(&self, guarded: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Writing<'_>) -> Result<T> + Send + 'static,
+    {
         let _room = self.calls.room.acquire().await.map_err(|_| closed())?;
         let (caller, answer) = oneshot::channel();
-        let call = Box::new(Work { work: Some(work), outcome: Err(closed()), caller });
+        let call = Box::new(Work { work: Some(work), guarded, outcome: Err(closed()), caller });
         self.calls.queue.as_ref().ok_or_else(closed)?.send(call).map_err(|_| closed())?;
         answer.await.map_err(|_| closed())?
     }
