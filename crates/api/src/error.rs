@@ -11,7 +11,8 @@ use serde_json::json;
 /// A refusal as a GraphQL error: the message for everybody, `extensions` for clients that know us.
 #[must_use]
 pub fn graphql(error: Error) -> async_graphql::Error {
-    async_graphql::Error::new(error.to_string()).extend_with(|_, extensions| extend(extensions, &error.problems()))
+    async_graphql::Error::new(error.to_string())
+        .extend_with(|_, extensions| extend(extensions, &error.problems()))
 }
 
 /// A problem found before there was a use case.

@@ -58,7 +58,12 @@ struct Journal {
 }
 
 /// Events after a sequence number, in batches; with `follow` until the execution has ended, else those there are.
-pub fn journal(feed: Feed, id: ExecutionId, after: u64, follow: bool) -> impl Stream<Item = Result<Vec<Event>>> + use<> {
+pub fn journal(
+    feed: Feed,
+    id: ExecutionId,
+    after: u64,
+    follow: bool,
+) -> impl Stream<Item = Result<Vec<Event>>> + use<> {
     let end = feed.shutdown.clone().cancelled_owned();
     let hints = feed.control.hints();
     let start = Journal { feed, id, after, hints, follow, over: false };
@@ -153,7 +158,11 @@ struct Fleet {
 }
 
 /// Changes of the legs of a stage, coalesced: the first item holds all legs, later ones those that changed since; it ends with the execution.
-pub fn fleet(feed: Feed, parent: ExecutionId, element: Option<ElementId>) -> impl Stream<Item = Result<FleetDelta>> + use<> {
+pub fn fleet(
+    feed: Feed,
+    parent: ExecutionId,
+    element: Option<ElementId>,
+) -> impl Stream<Item = Result<FleetDelta>> + use<> {
     let end = feed.shutdown.clone().cancelled_owned();
     let hints = feed.control.hints();
     let start = Fleet { feed, parent, element, hints, seen: HashMap::new(), cursor: 0, over: false };

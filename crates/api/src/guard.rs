@@ -37,7 +37,10 @@ enum State {
 /// A problem that says which limit it is over, or where the text is wrong.
 pub fn parse(query: &str) -> Result<ExecutableDocument, Problem> {
     if query.len() > QUERY_BYTES {
-        return Err(too_large(format!("the query has {} bytes, at most {QUERY_BYTES} are read", query.len())));
+        return Err(too_large(format!(
+            "the query has {} bytes, at most {QUERY_BYTES} are read",
+            query.len()
+        )));
     }
     if open_brackets(query) > OPEN_BRACKETS {
         return Err(too_large(format!("the query opens more than {OPEN_BRACKETS} brackets at once")));
@@ -59,14 +62,19 @@ fn check(document: &ExecutableDocument) -> Result<(), Problem> {
         let measure = measure(&operation.node.selection_set, document, &mut known)?;
         size = size.saturating_add(measure.size);
         if measure.depth > DEPTH {
-            return Err(too_large(format!("the query nests {} levels, at most {DEPTH} are allowed", measure.depth)));
+            return Err(too_large(format!(
+                "the query nests {} levels, at most {DEPTH} are allowed",
+                measure.depth
+            )));
         }
         if measure.introspection > INTROSPECTION_DEPTH {
             return Err(too_large(format!("introspection nests more than {INTROSPECTION_DEPTH} levels")));
         }
     }
     if size > EXPANDED_SIZE {
-        return Err(too_large(format!("the query expands to {size} fields, at most {EXPANDED_SIZE} are allowed")));
+        return Err(too_large(format!(
+            "the query expands to {size} fields, at most {EXPANDED_SIZE} are allowed"
+        )));
     }
     Ok(())
 }
@@ -236,8 +244,13 @@ mod tests {
 
     #[test]
     fn only_stray_dots_go() {
-        assert_eq!(without_stray_dots("f(limit: 100, offset: 0. filters: $x)"), "f(limit: 100, offset: 0  filters: $x)");
-        for kept in ["f(x: 1.5)", "f(x: \"0. a\") # 0. b", "{...F}", "f(x: \"\"\"0. a\"\"\")", "f(x: \"ü\\\"0. \")"] {
+        assert_eq!(
+            without_stray_dots("f(limit: 100, offset: 0. filters: $x)"),
+            "f(limit: 100, offset: 0  filters: $x)"
+        );
+        for kept in
+            ["f(x: 1.5)", "f(x: \"0. a\") # 0. b", "{...F}", "f(x: \"\"\"0. a\"\"\")", "f(x: \"ü\\\"0. \")"]
+        {
             assert_eq!(without_stray_dots(kept), kept);
         }
     }

@@ -8,6 +8,7 @@ pub mod guard;
 pub mod request;
 pub mod rest;
 pub mod schema;
+pub mod shape;
 
 use std::sync::Arc;
 

@@ -41,7 +41,10 @@ impl Unreadable {
     #[must_use]
     pub fn too_large() -> Self {
         Self {
-            problem: Problem::new(code!("BODY_TOO_LARGE"), format!("the body has more than {BODY_BYTES} bytes")),
+            problem: Problem::new(
+                code!("BODY_TOO_LARGE"),
+                format!("the body has more than {BODY_BYTES} bytes"),
+            ),
             too_large: true,
         }
     }
@@ -205,7 +208,8 @@ mod tests {
 
     #[test]
     fn real_newlines_inside_strings_are_read() {
-        let sent = parse("{\n \"query\": \"{\n\ta(x: \\\"y\\\")\n}\",\n \"variables\": {} }".as_bytes()).unwrap();
+        let sent =
+            parse("{\n \"query\": \"{\n\ta(x: \\\"y\\\")\n}\",\n \"variables\": {} }".as_bytes()).unwrap();
         assert_eq!(sent.query, "{\n\ta(x: \"y\")\n}");
     }
 

@@ -31,14 +31,19 @@ impl Control {
             return Err(Error::refused(
                 Problem::new(code!("NOTHING_TO_ANSWER"), "the step does not wait for a manual intervention")
                     .item(step.to_string())
-                    .hint("`execution { waits }` lists what is waited for; somebody may have answered already"),
+                    .hint(
+                        "`execution { waits }` lists what is waited for; somebody may have answered already",
+                    ),
             ));
         };
         if !options.contains(&answer) {
             let offered: Vec<&str> = options.iter().map(|option| option.name()).collect();
             return Err(Error::refused(
-                Problem::new(code!("ANSWER_NOT_OFFERED"), format!("{} is not among the answers", answer.name()))
-                    .detail(format!("offered: {}", offered.join(", "))),
+                Problem::new(
+                    code!("ANSWER_NOT_OFFERED"),
+                    format!("{} is not among the answers", answer.name()),
+                )
+                .detail(format!("offered: {}", offered.join(", "))),
             ));
         }
         self.ask(actor, id, Action::AnswerIntervention { step, answer }, reason).await?;
@@ -65,8 +70,11 @@ impl Control {
         });
         if !waits {
             return Err(Error::refused(
-                Problem::new(code!("NOTHING_TO_ANSWER"), "the step does not wait for word about an unknown outcome")
-                    .item(step.to_string()),
+                Problem::new(
+                    code!("NOTHING_TO_ANSWER"),
+                    "the step does not wait for word about an unknown outcome",
+                )
+                .item(step.to_string()),
             ));
         }
         self.ask(actor, id, Action::AnswerUnknownOutcome { step, instance, ran }, reason).await?;

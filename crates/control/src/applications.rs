@@ -19,7 +19,8 @@ impl Control {
         check_new_entity_name(name).map_err(|problem| Error::refused(*problem))?;
         if self.snapshot().await?.catalog.application_named(name).is_some() {
             return Err(Error::refused(
-                Problem::new(code!("NAME_TAKEN"), format!("an application named {name:?} exists already")).item(name),
+                Problem::new(code!("NAME_TAKEN"), format!("an application named {name:?} exists already"))
+                    .item(name),
             ));
         }
         self.write_application(actor, name, description).await
@@ -63,7 +64,8 @@ impl Control {
 
     async fn write_application(&self, actor: &Actor, name: &str, description: &str) -> Result<EntityId> {
         let document = json!({"harnessApiVersion": "1.0", "type": "APPLICATION", "description": description});
-        let file = Incoming { path: DocumentPath::of_application(name), bytes: document.to_string().into_bytes() };
+        let file =
+            Incoming { path: DocumentPath::of_application(name), bytes: document.to_string().into_bytes() };
         self.write_one(actor, file, Source::Graphql).await
     }
 

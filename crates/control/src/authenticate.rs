@@ -48,7 +48,8 @@ impl Control {
     /// # Errors
     /// When the store cannot write.
     pub async fn add_api_key(&self, id: KeyId, name: &str, key: &str) -> Result<()> {
-        let row = ApiKeyRow { id, name: name.to_owned(), hash: api_key::hash(key.trim()), created_at: self.now() };
+        let row =
+            ApiKeyRow { id, name: name.to_owned(), hash: api_key::hash(key.trim()), created_at: self.now() };
         self.store.put_api_key(row).await?;
         *self.keys.read.lock().await = None;
         Ok(())

@@ -71,13 +71,18 @@ impl Control {
     ///
     /// # Errors
     /// When its name is bad or taken, or it names secrets that are not there.
-    pub async fn create_cloud_provider(&self, actor: &Actor, change: CloudProviderChange) -> Result<EntityId> {
+    pub async fn create_cloud_provider(
+        &self,
+        actor: &Actor,
+        change: CloudProviderChange,
+    ) -> Result<EntityId> {
         authorise(actor, Action::ManageCloudProviders, Resource::Account)?;
         let name = change.name.clone().unwrap_or_default();
         let snapshot = self.snapshot().await?;
         if snapshot.catalog.cloud_provider_named(&name).is_some() {
             return Err(Error::refused(
-                Problem::new(code!("NAME_TAKEN"), format!("a cloud provider named {name:?} exists already")).item(name),
+                Problem::new(code!("NAME_TAKEN"), format!("a cloud provider named {name:?} exists already"))
+                    .item(name),
             ));
         }
         self.write_cloud_provider(actor, &name, Map::new(), change).await
@@ -105,7 +110,8 @@ impl Control {
         if let Some(name) = change.name.as_ref().filter(|name| !name.is_empty() && **name != provider.name) {
             self.rename(actor, id, name).await?;
         }
-        let name = change.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| provider.name.clone());
+        let name =
+            change.name.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| provider.name.clone());
         self.write_cloud_provider(actor, &name, provider.properties.clone(), change).await
     }
 
@@ -138,8 +144,11 @@ impl Control {
                     None if change.skip_validation => format!("secretName:{id}").into(),
                     None => {
                         problems.push(
-                            Problem::new(code!("SECRET_UNKNOWN"), format!("No secret exists with the id {id}"))
-                                .item(id.as_str()),
+                            Problem::new(
+                                code!("SECRET_UNKNOWN"),
+                                format!("No secret exists with the id {id}"),
+                            )
+                            .item(id.as_str()),
                         );
                         continue;
                     }
@@ -171,11 +180,15 @@ impl Control {
     }
 
     /// Usage scope with ids → usage restrictions with names.
-    async fn restrictions(&self, scope: &serde_json::Value) -> std::result::Result<serde_json::Value, Problem> {
+    async fn restrictions(
+        &self,
+        scope: &serde_json::Value,
+    ) -> std::result::Result<serde_json::Value, Problem> {
         let unreadable = || Problem::new(code!("STORE_UNAVAILABLE"), "the catalog cannot be read now");
         let snapshot = self.snapshot().await.map_err(|_| unreadable())?;
         let unknown = |what: &str, id: &str| {
-            Problem::new(code!("SCOPE_UNKNOWN"), format!("the {what} {id} of the usage scope does not exist")).item(id)
+            Problem::new(code!("SCOPE_UNKNOWN"), format!("the {what} {id} of the usage scope does not exist"))
+                .item(id)
         };
         let mut list = Vec::new();
         for item in scope.get("appEnvScopes").and_then(serde_json::Value::as_array).into_iter().flatten() {

@@ -54,7 +54,12 @@ impl Control {
     ///
     /// # Errors
     /// When no delegate answers in time, or the collection fails.
-    pub async fn collect(&self, catalog: &Catalog, service: &Service, source: &ArtifactSource) -> Result<u32> {
+    pub async fn collect(
+        &self,
+        catalog: &Catalog,
+        service: &Service,
+        source: &ArtifactSource,
+    ) -> Result<u32> {
         let task = collection(catalog, source).map_err(Error::refused)?;
         let id = task.id.clone();
         // Listened to before it is queued, so that its end cannot be missed.
@@ -69,7 +74,10 @@ impl Control {
                 return Err(Error::unavailable(
                     Problem::new(
                         code!("COLLECTION_TIMED_OUT"),
-                        format!("no delegate listed the builds of {} / {} in time", service.name, source.name),
+                        format!(
+                            "no delegate listed the builds of {} / {} in time",
+                            service.name, source.name
+                        ),
                     )
                     .item(&source.name)
                     .hint("check that a delegate is connected that can reach the source"),
@@ -85,8 +93,12 @@ impl Control {
         match outcome.result {
             TaskResult::Succeeded => {
                 let now = self.now();
-                let artifacts =
-                    outcome.builds.into_iter().take(BUILDS).map(|build| artifact(source, build, now)).collect();
+                let artifacts = outcome
+                    .builds
+                    .into_iter()
+                    .take(BUILDS)
+                    .map(|build| artifact(source, build, now))
+                    .collect();
                 Ok(self.store.put_artifacts(artifacts).await?)
             }
             TaskResult::Failed { failure } => Err(Error::refused(
@@ -140,11 +152,16 @@ fn collection(catalog: &Catalog, source: &ArtifactSource) -> std::result::Result
         server: server.map(|server| server.properties.clone()).unwrap_or_default(),
     };
     let script = match script_of(source) {
-        Some(text) => Some(render(text, &Nothing, Mode::Keep).map(|rendering| rendering.rendered).map_err(|errors| {
-            let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            Problem::new(code!("COLLECTION_FAILED"), format!("the script of {} cannot be rendered", source.name))
+        Some(text) => Some(render(text, &Nothing, Mode::Keep).map(|rendering| rendering.rendered).map_err(
+            |errors| {
+                let detail: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                Problem::new(
+                    code!("COLLECTION_FAILED"),
+                    format!("the script of {} cannot be rendered", source.name),
+                )
                 .detail(detail.join("; "))
-        })?),
+            },
+        )?),
         None => None,
     };
     let id = TaskId::random();
@@ -158,7 +175,9 @@ fn collection(catalog: &Catalog, source: &ArtifactSource) -> std::result::Result
         step: None,
         log: LogId::derived(&["log", id.as_str()]),
         timeout_ms: seconds.map_or(TASK_TIMEOUT_MS, |seconds| seconds.saturating_mul(1000)),
-        selectors: strings(source.properties.get("delegateTags").or_else(|| source.properties.get("delegateSelectors"))),
+        selectors: strings(
+            source.properties.get("delegateTags").or_else(|| source.properties.get("delegateSelectors")),
+        ),
         capabilities: Vec::new(),
         payload: Payload::Collect(CollectTask { source: plan, script }),
         id,

@@ -41,7 +41,10 @@ impl Control {
             let change = CatalogChange {
                 expected: Some(snapshot.revision()),
                 puts: Vec::new(),
-                deletes: going.iter().filter_map(|path| Some(snapshot.documents.get(path)?.id.clone())).collect(),
+                deletes: going
+                    .iter()
+                    .filter_map(|path| Some(snapshot.documents.get(path)?.id.clone()))
+                    .collect(),
                 author: actor.name().to_owned(),
                 source: source.name().to_owned(),
                 reason: reason.to_owned(),
@@ -80,7 +83,8 @@ impl Control {
         }
         let named: Vec<&str> = staying.iter().take(REFERRERS_NAMED).map(String::as_str).collect();
         let more = staying.len().saturating_sub(REFERRERS_NAMED);
-        let detail = if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) };
+        let detail =
+            if more == 0 { named.join(", ") } else { format!("{} and {more} more", named.join(", ")) };
         let what: Vec<&str> = targets.iter().take(3).map(|target| target.name.as_str()).collect();
         Err(Error::refused(
             Problem::new(code!("STILL_REFERENCED"), format!("{} is still being used", what.join(", ")))

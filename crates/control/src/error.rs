@@ -93,13 +93,13 @@ impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Missing(what) => Self::not_found(format!("{what} does not exist")),
-            StoreError::Exists(what) => Self::refused(Problem::new(
-                code!("NAME_TAKEN"),
-                format!("{what} exists already"),
-            ).hint("choose another name, or change the one that exists")),
-            StoreError::Conflict { .. } => {
-                Self::Conflict { message: "somebody else changed this at the same time; read it again and repeat".to_owned() }
-            }
+            StoreError::Exists(what) => Self::refused(
+                Problem::new(code!("NAME_TAKEN"), format!("{what} exists already"))
+                    .hint("choose another name, or change the one that exists"),
+            ),
+            StoreError::Conflict { .. } => Self::Conflict {
+                message: "somebody else changed this at the same time; read it again and repeat".to_owned(),
+            },
             broken @ (StoreError::Fenced { .. } | StoreError::Broken { .. }) => {
                 tracing::error!(error = %broken, cause = ?std::error::Error::source(&broken), "the store failed");
                 Self::Store(broken)

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use manifold_model::event::Event;
 use manifold_model::execution::ExecutionRow;
 use manifold_model::{ElementId, ExecutionId, Problem, Status, code};
-pub use manifold_store::{Comparison, Condition, ExecutionFilter, IdColumn, Operator, Order, Page, TimeColumn};
+pub use manifold_store::{
+    Comparison, Condition, ExecutionFilter, IdColumn, Operator, Order, Page, TimeColumn,
+};
 
 use crate::authorise::{Action, Resource, authorise};
 use crate::{Actor, Control, Error, Result};
@@ -32,7 +34,9 @@ pub struct LegFilter {
 #[must_use]
 pub fn public_status(status: Status) -> &'static str {
     match status {
-        Status::Starting | Status::Running | Status::Waiting | Status::Pausing | Status::Aborting => "RUNNING",
+        Status::Starting | Status::Running | Status::Waiting | Status::Pausing | Status::Aborting => {
+            "RUNNING"
+        }
         other => other.name(),
     }
 }
@@ -56,9 +60,8 @@ pub fn page_limit(limit: i64, most: u32) -> Result<u32> {
 /// # Errors
 /// When it is negative.
 pub fn page_offset(offset: Option<i64>) -> Result<u64> {
-    u64::try_from(offset.unwrap_or(0)).map_err(|_| {
-        Error::refused(Problem::new(code!("LIMIT_OUT_OF_RANGE"), "offset must not be negative"))
-    })
+    u64::try_from(offset.unwrap_or(0))
+        .map_err(|_| Error::refused(Problem::new(code!("LIMIT_OUT_OF_RANGE"), "offset must not be negative")))
 }
 
 impl Control {
@@ -123,7 +126,13 @@ impl Control {
     ///
     /// # Errors
     /// When there is no such execution.
-    pub async fn events(&self, actor: &Actor, id: &ExecutionId, after: u64, limit: u32) -> Result<Vec<Event>> {
+    pub async fn events(
+        &self,
+        actor: &Actor,
+        id: &ExecutionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<Event>> {
         self.execution(actor, id).await?;
         Ok(self.store.events(id, after, limit).await?)
     }

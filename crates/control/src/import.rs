@@ -99,7 +99,13 @@ impl Control {
     ///
     /// # Errors
     /// When the store fails; what is wrong with the files is in the report.
-    pub async fn import(&self, actor: &Actor, files: Vec<Incoming>, source: Source, reason: &str) -> Result<Report> {
+    pub async fn import(
+        &self,
+        actor: &Actor,
+        files: Vec<Incoming>,
+        source: Source,
+        reason: &str,
+    ) -> Result<Report> {
         authorise(actor, Action::Configure, Resource::Account)?;
         let (files, check) = self
             .checked(files, |files| {
@@ -271,7 +277,11 @@ impl<'s> Draft<'s> {
     }
 
     fn read_environments(&mut self) {
-        if !self.check.documents.iter().any(|document| document.references.iter().any(|one| one.through_workflow.is_some()))
+        if !self
+            .check
+            .documents
+            .iter()
+            .any(|document| document.references.iter().any(|one| one.through_workflow.is_some()))
         {
             return;
         }
@@ -328,10 +338,7 @@ impl<'s> Draft<'s> {
 
     fn application_of(&self, document: &PreparedDocument) -> Option<EntityId> {
         let index = format!("Setup/Applications/{}/Index.yaml", document.path.application.as_ref()?);
-        self.ids
-            .get(&index)
-            .or_else(|| self.snapshot.documents.get(&index).map(|row| &row.id))
-            .cloned()
+        self.ids.get(&index).or_else(|| self.snapshot.documents.get(&index).map(|row| &row.id)).cloned()
     }
 
     fn written(&self, document: &PreparedDocument) -> Written {
@@ -367,7 +374,12 @@ impl<'s> Draft<'s> {
         let paths: BTreeSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
         let files = paths
             .into_iter()
-            .map(|path| FileReport { path: path.to_owned(), written: Written::Skipped, id: None, problems: Vec::new() })
+            .map(|path| FileReport {
+                path: path.to_owned(),
+                written: Written::Skipped,
+                id: None,
+                problems: Vec::new(),
+            })
             .collect();
         Report { files, problems: Vec::new(), ok: false, revision }
     }
@@ -383,18 +395,19 @@ fn taken(document: &PreparedDocument, detail: &str) -> Problem {
 
 /// The report of a path; a path that a client wrote differently from ours gets an entry of its own.
 fn entry<'r>(files: &'r mut Vec<FileReport>, path: &str) -> &'r mut FileReport {
-    let at = match files.iter().position(|file| file.path == path || path.ends_with(&format!("/{}", file.path))) {
-        Some(at) => at,
-        None => {
-            files.push(FileReport {
-                path: path.to_owned(),
-                written: Written::Skipped,
-                id: None,
-                problems: Vec::new(),
-            });
-            files.len() - 1
-        }
-    };
+    let at =
+        match files.iter().position(|file| file.path == path || path.ends_with(&format!("/{}", file.path))) {
+            Some(at) => at,
+            None => {
+                files.push(FileReport {
+                    path: path.to_owned(),
+                    written: Written::Skipped,
+                    id: None,
+                    problems: Vec::new(),
+                });
+                files.len() - 1
+            }
+        };
     &mut files[at]
 }
 
@@ -402,11 +415,9 @@ fn entry<'r>(files: &'r mut Vec<FileReport>, path: &str) -> &'r mut FileReport {
 fn spread(report: &mut Report, problems: Vec<Problem>, written: Option<Written>) {
     let mut by_path = BTreeMap::<String, Vec<Problem>>::new();
     for problem in problems {
-        let about = problem
-            .place
-            .as_ref()
-            .map(|place| place.path.clone())
-            .or_else(|| problem.item.clone().filter(|item| report.files.iter().any(|file| file.path == *item)));
+        let about = problem.place.as_ref().map(|place| place.path.clone()).or_else(|| {
+            problem.item.clone().filter(|item| report.files.iter().any(|file| file.path == *item))
+        });
         match about {
             Some(path) => by_path.entry(path).or_default().push(problem),
             None => report.problems.push(problem),

@@ -26,7 +26,8 @@ impl Control {
     ) -> Result<Vec<InputVariable>> {
         authorise(actor, Action::Read, Resource::Application(application))?;
         let snapshot = self.snapshot().await?;
-        manifold_plan::inputs(&snapshot.catalog, entity, kind, &[]).map_err(|problems| Error::Refused { problems })
+        manifold_plan::inputs(&snapshot.catalog, entity, kind, &[])
+            .map_err(|problems| Error::Refused { problems })
     }
 
     /// The values that may be chosen for a variable, given the values so far.
@@ -51,7 +52,8 @@ impl Control {
             now: self.now(),
             ..Facts::new(&kinds)
         };
-        manifold_plan::options(&snapshot.catalog, &facts, entity, kind, variable, given).map_err(|problems| Error::Refused { problems })
+        manifold_plan::options(&snapshot.catalog, &facts, entity, kind, variable, given)
+            .map_err(|problems| Error::Refused { problems })
     }
 
     /// The services that need an artifact, given the values so far.
@@ -67,7 +69,8 @@ impl Control {
     ) -> Result<Vec<Arc<Service>>> {
         authorise(actor, Action::Read, Resource::Account)?;
         let snapshot = self.snapshot().await?;
-        manifold_plan::artifact_needs(&snapshot.catalog, entity, kind, given).map_err(|problems| Error::Refused { problems })
+        manifold_plan::artifact_needs(&snapshot.catalog, entity, kind, given)
+            .map_err(|problems| Error::Refused { problems })
     }
 
     /// Names of all secrets, credentials among them.

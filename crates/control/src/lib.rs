@@ -37,16 +37,16 @@ use std::sync::Arc;
 
 use manifold_model::Millis;
 use manifold_secrets::Key;
-use manifold_store::Store;
 pub use manifold_store::Hint;
+use manifold_store::Store;
 use manifold_store::logs::LogStore;
 
 pub use actor::Actor;
-pub use manifold_model as model;
-pub use manifold_store::clock::{Clock, SystemClock};
 pub use error::{Error, Result};
 pub use kinds::KindsOnOffer;
 pub use limits::Limits;
+pub use manifold_model as model;
+pub use manifold_store::clock::{Clock, SystemClock};
 pub use snapshot::Snapshot;
 
 /// What the use cases stand on.

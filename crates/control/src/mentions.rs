@@ -3,8 +3,13 @@
 use crate::Snapshot;
 
 /// Keys whose value is the name of a credential.
-const CREDENTIAL_KEYS: [&str; 5] =
-    ["hostConnectionAttrsName", "hostConnectionAttrs", "winRmConnectionAttributesName", "sshKeyRefName", "connectionAttributes"];
+const CREDENTIAL_KEYS: [&str; 5] = [
+    "hostConnectionAttrsName",
+    "hostConnectionAttrs",
+    "winRmConnectionAttributesName",
+    "sshKeyRefName",
+    "connectionAttributes",
+];
 
 impl Snapshot {
     /// Paths of the documents that name a secret or credential.
@@ -69,7 +74,9 @@ mod tests {
         ] {
             assert!(mentions(text, "db"), "{text}");
         }
-        for text in ["name: db\n", "value: db\nvalueType: TEXT\n", "password: secretName:db2\n", "url: http://db\n"] {
+        for text in
+            ["name: db\n", "value: db\nvalueType: TEXT\n", "password: secretName:db2\n", "url: http://db\n"]
+        {
             assert!(!mentions(text, "db"), "{text}");
         }
     }

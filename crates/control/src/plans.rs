@@ -45,11 +45,17 @@ impl Control {
         if let Some(plan) = self.plans.get(digest) {
             return Ok(plan);
         }
-        let bytes =
-            self.store.plan(digest).await?.ok_or_else(|| Error::not_found(format!("plan {digest} does not exist")))?;
+        let bytes = self
+            .store
+            .plan(digest)
+            .await?
+            .ok_or_else(|| Error::not_found(format!("plan {digest} does not exist")))?;
         let plan: Plan = serde_json::from_slice(&bytes).map_err(|error| {
             tracing::error!(%digest, %error, "a stored plan cannot be read");
-            Error::unavailable(Problem::new(code!("PLAN_UNREADABLE"), "the frozen plan of this execution cannot be read"))
+            Error::unavailable(Problem::new(
+                code!("PLAN_UNREADABLE"),
+                "the frozen plan of this execution cannot be read",
+            ))
         })?;
         let plan = Arc::new(plan);
         self.plans.put(digest.clone(), Arc::clone(&plan));

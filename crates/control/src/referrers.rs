@@ -30,7 +30,8 @@ pub(crate) struct Referrer {
 impl Control {
     /// Documents that refer to one of these entities, in path order, each once.
     pub(crate) fn referrers(&self, snapshot: &Snapshot, targets: &[Target]) -> Vec<Referrer> {
-        let environment_of = |application: &str, workflow: &str| environment_of(snapshot, application, workflow);
+        let environment_of =
+            |application: &str, workflow: &str| environment_of(snapshot, application, workflow);
         let mut known = self.references.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| snapshot.by_id.contains_key(id));
         let mut found = Vec::new();

@@ -28,7 +28,8 @@ impl Control {
         check_new_entity_name(name).map_err(|problem| Error::refused(*problem))?;
         for _ in 0..TRIES {
             let snapshot = self.snapshot().await?;
-            let row = snapshot.by_id.get(id).ok_or_else(|| Error::not_found(format!("{id} does not exist")))?;
+            let row =
+                snapshot.by_id.get(id).ok_or_else(|| Error::not_found(format!("{id} does not exist")))?;
             let old = DocumentPath::parse(&row.path).map_err(|problem| Error::refused(*problem))?;
             if old.name == name {
                 return Ok(());
@@ -63,11 +64,16 @@ impl Control {
         name: &str,
     ) -> Result<Vec<DocumentPut>> {
         let new = old.renamed(name).ok_or_else(|| {
-            Error::refused(Problem::new(code!("RENAME_UNSUPPORTED"), format!("{} cannot be renamed", old.path)))
+            Error::refused(Problem::new(
+                code!("RENAME_UNSUPPORTED"),
+                format!("{} cannot be renamed", old.path),
+            ))
         })?;
         if snapshot.documents.contains_key(&new) {
             return Err(Error::refused(
-                Problem::new(code!("NAME_TAKEN"), format!("{new} exists already")).hint("choose another name").item(name),
+                Problem::new(code!("NAME_TAKEN"), format!("{new} exists already"))
+                    .hint("choose another name")
+                    .item(name),
             ));
         }
         let mut rows = BTreeMap::from([(row.id.clone(), (Arc::clone(row), new.clone()))]);

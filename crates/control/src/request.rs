@@ -37,7 +37,13 @@ impl Control {
     }
 
     /// Puts a request into an execution's inbox.
-    pub(crate) async fn ask(&self, actor: &Actor, id: &ExecutionId, action: Action, reason: &str) -> Result<()> {
+    pub(crate) async fn ask(
+        &self,
+        actor: &Actor,
+        id: &ExecutionId,
+        action: Action,
+        reason: &str,
+    ) -> Result<()> {
         if reason.chars().count() > LONGEST_REASON {
             return Err(Error::refused(Problem::new(
                 code!("VALUE_TOO_LONG"),

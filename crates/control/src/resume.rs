@@ -126,7 +126,10 @@ fn resumable(row: &ExecutionRow) -> Result<()> {
     } else if !matches!(status, Status::Failed | Status::Aborted | Status::Expired | Status::Rejected) {
         Problem::new(
             code!("NOT_RESUMABLE"),
-            format!("only FAILED, ABORTED, EXPIRED and REJECTED pipelines can be resumed, this one is {}", status.name()),
+            format!(
+                "only FAILED, ABORTED, EXPIRED and REJECTED pipelines can be resumed, this one is {}",
+                status.name()
+            ),
         )
     } else if let Some(newer) = &row.resumed_by {
         Problem::new(code!("RESUMED_ALREADY"), "this run was resumed already")
@@ -142,7 +145,9 @@ fn stage_named(plan: &Plan, name: &str) -> Result<u32> {
     let wanted = name.trim();
     (0..)
         .zip(&plan.stages)
-        .find(|(_, stage)| stage.name == wanted || stage.elements.iter().any(|element| element.name == wanted))
+        .find(|(_, stage)| {
+            stage.name == wanted || stage.elements.iter().any(|element| element.name == wanted)
+        })
         .map(|(index, _)| index)
         .ok_or_else(|| {
             let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();

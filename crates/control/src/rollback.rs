@@ -15,8 +15,11 @@ impl Control {
         let row = self.running_row(actor, id).await?;
         if row.kind == ExecutionType::Pipeline {
             return Err(Error::refused(
-                Problem::new(code!("ROLLBACK_OF_PIPELINE"), "a pipeline execution cannot be rolled back as a whole")
-                    .hint("roll its workflow executions back one by one; `memberExecutions` lists them"),
+                Problem::new(
+                    code!("ROLLBACK_OF_PIPELINE"),
+                    "a pipeline execution cannot be rolled back as a whole",
+                )
+                .hint("roll its workflow executions back one by one; `memberExecutions` lists them"),
             ));
         }
         self.ask(actor, id, Action::Rollback, reason).await?;

@@ -133,7 +133,11 @@ impl Control {
                     status: Status::Queued,
                     skipped: None,
                     failure: None,
-                    variables: element.fleet.as_ref().map(|fleet| fleet.variables.clone()).unwrap_or_default(),
+                    variables: element
+                        .fleet
+                        .as_ref()
+                        .map(|fleet| fleet.variables.clone())
+                        .unwrap_or_default(),
                 };
                 match legs.remove(&(stage_index, element_index)).filter(|legs| !legs.is_empty()) {
                     None => rows.push(without_legs(blank, element_index, &events, row)),
@@ -146,7 +150,12 @@ impl Control {
     }
 
     /// Rows of the legs of a run: its own, and those of the stages that a resumed run took over.
-    async fn all_legs(&self, actor: &Actor, row: &ExecutionRow, events: &[Event]) -> Result<Vec<ExecutionRow>> {
+    async fn all_legs(
+        &self,
+        actor: &Actor,
+        row: &ExecutionRow,
+        events: &[Event],
+    ) -> Result<Vec<ExecutionRow>> {
         let mut legs = Vec::new();
         for event in events {
             if let EventKind::PipelineStarted { resume: Some(resume), .. } = &event.kind {
@@ -178,7 +187,8 @@ impl Control {
     pub async fn steps(&self, row: &ExecutionRow) -> Result<Vec<StepRun>> {
         let Some((_, workflow)) = self.workflow_of(row).await? else { return Ok(Vec::new()) };
         let mut steps = planned_steps(&workflow);
-        let index: BTreeMap<StepKey, usize> = steps.iter().enumerate().map(|(at, step)| (step.key, at)).collect();
+        let index: BTreeMap<StepKey, usize> =
+            steps.iter().enumerate().map(|(at, step)| (step.key, at)).collect();
         for event in self.journal(&row.id).await? {
             if let Some(step) = step_of(&event.kind).and_then(|key| steps.get_mut(*index.get(&key)?)) {
                 fold(step, &row.id, event);
@@ -198,9 +208,8 @@ impl Control {
     /// The workflow of a workflow execution, and its plan.
     async fn workflow_of(&self, row: &ExecutionRow) -> Result<Option<(Arc<Plan>, WorkflowPlan)>> {
         let plan = self.plan(&row.plan).await?;
-        let workflow = fleet_of(&plan, row.place)
-            .and_then(|fleet| plan.workflows.get(fleet.workflow as usize))
-            .cloned();
+        let workflow =
+            fleet_of(&plan, row.place).and_then(|fleet| plan.workflows.get(fleet.workflow as usize)).cloned();
         Ok(workflow.map(|workflow| (plan, workflow)))
     }
 
@@ -220,7 +229,9 @@ impl Control {
     pub async fn artifacts_of(&self, row: &ExecutionRow) -> Result<Vec<Artifact>> {
         let plan = self.plan(&row.plan).await?;
         let mut artifacts: Vec<Artifact> = Vec::new();
-        for service in plan.services.iter().filter(|service| row.services.iter().any(|named| named.id == service.id)) {
+        for service in
+            plan.services.iter().filter(|service| row.services.iter().any(|named| named.id == service.id))
+        {
             if let Some(artifact) = &service.artifact
                 && artifacts.iter().all(|known| known.id != artifact.id)
             {
@@ -260,7 +271,12 @@ fn leg_variables(plan: &Plan, row: &ExecutionRow) -> BTreeMap<String, String> {
 }
 
 fn with_leg(blank: &StageRow, leg: ExecutionRow, plan: &Plan) -> StageRow {
-    StageRow { status: leg.state.status, variables: leg_variables(plan, &leg), leg: Some(leg), ..blank.clone() }
+    StageRow {
+        status: leg.state.status,
+        variables: leg_variables(plan, &leg),
+        leg: Some(leg),
+        ..blank.clone()
+    }
 }
 
 /// A row for an element that has no legs: not begun, skipped, or failed before it had any.
@@ -293,8 +309,7 @@ fn without_legs(mut row: StageRow, element_index: u32, events: &[Event], parent:
     }
     // A stage that its pipeline never reached stays queued in the journal; to people it will never run.
     if parent.state.status.is_final() && !row.status.is_final() {
-        row.status =
-            if row.status == Status::Queued { Status::Skipped } else { parent.state.status };
+        row.status = if row.status == Status::Queued { Status::Skipped } else { parent.state.status };
     }
     row
 }
@@ -368,7 +383,10 @@ fn fold(run: &mut StepRun, execution: &ExecutionId, event: Event) {
         EventKind::TasksIssued { step, attempt, tasks } => {
             run.tasks.extend(tasks.into_iter().map(|task| TaskRun {
                 attempt,
-                log: public_name(execution, &Task::log_of(execution, step, attempt, task.instance.as_deref())),
+                log: public_name(
+                    execution,
+                    &Task::log_of(execution, step, attempt, task.instance.as_deref()),
+                ),
                 instance: task.instance,
                 status: Status::Running,
                 failure: None,

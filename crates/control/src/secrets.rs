@@ -53,7 +53,12 @@ impl Control {
     ///
     /// # Errors
     /// When its name is bad or taken, its value is missing or too large, or it names secrets that are not there.
-    pub async fn create_secret(&self, actor: &Actor, kind: SecretType, change: SecretChange) -> Result<SecretRecord> {
+    pub async fn create_secret(
+        &self,
+        actor: &Actor,
+        kind: SecretType,
+        change: SecretChange,
+    ) -> Result<SecretRecord> {
         authorise(actor, Action::ManageSecrets, Resource::Account)?;
         let mut problems = Vec::new();
         let name = change.name.clone().unwrap_or_default();
@@ -100,7 +105,8 @@ impl Control {
             problems.extend(check_name(name));
             if *name != row.record.name {
                 problems.extend(self.secret_users(&row.record).await?.map(|users| {
-                    Problem::new(code!("SECRET_USED"), "a secret that is used cannot be renamed").detail(users)
+                    Problem::new(code!("SECRET_USED"), "a secret that is used cannot be renamed")
+                        .detail(users)
                 }));
             }
         }
@@ -116,9 +122,12 @@ impl Control {
         let row = self.secret_row(id, kind).await?;
         if let Some(users) = self.secret_users(&row.record).await? {
             return Err(Error::refused(
-                Problem::new(code!("SECRET_USED"), format!("the secret {:?} is still being used", row.record.name))
-                    .detail(users)
-                    .hint("take it out of what uses it first"),
+                Problem::new(
+                    code!("SECRET_USED"),
+                    format!("the secret {:?} is still being used", row.record.name),
+                )
+                .detail(users)
+                .hint("take it out of what uses it first"),
             ));
         }
         Ok(self.store.delete_secret(id).await?)
@@ -140,7 +149,8 @@ impl Control {
     pub async fn secret_named(&self, actor: &Actor, name: &str, kind: SecretType) -> Result<SecretRecord> {
         authorise(actor, Action::Read, Resource::Account)?;
         let row = self.store.secret_named(name, Some(kind)).await?;
-        row.map(|row| row.record).ok_or_else(|| Error::not_found(format!("No secret exists with the name {name}")))
+        row.map(|row| row.record)
+            .ok_or_else(|| Error::not_found(format!("No secret exists with the name {name}")))
     }
 
     /// All secrets, without their values.
@@ -171,15 +181,19 @@ impl Control {
             && *manager != record.manager_id
         {
             problems.push(
-                Problem::new(code!("SECRET_MANAGER_UNSUPPORTED"), "the secret manager does not exist or cannot be changed")
-                    .item(manager),
+                Problem::new(
+                    code!("SECRET_MANAGER_UNSUPPORTED"),
+                    "the secret manager does not exist or cannot be changed",
+                )
+                .item(manager),
             );
         }
         if let Some(name) = change.name {
             record.name = name;
         }
         record.scoped_to_account = change.scoped_to_account.unwrap_or(record.scoped_to_account);
-        record.inherit_scopes_from_sm = change.inherit_scopes_from_sm.unwrap_or(record.inherit_scopes_from_sm);
+        record.inherit_scopes_from_sm =
+            change.inherit_scopes_from_sm.unwrap_or(record.inherit_scopes_from_sm);
         if let Some(scope) = change.usage_scope {
             record.usage_scope = scope;
         }
@@ -192,7 +206,11 @@ impl Control {
         {
             problems.push(Problem::new(
                 code!("VALUE_TOO_LONG"),
-                format!("the secret has {} bytes, at most {} are kept", value.len(), self.limits.secret_bytes),
+                format!(
+                    "the secret has {} bytes, at most {} are kept",
+                    value.len(),
+                    self.limits.secret_bytes
+                ),
             ));
         }
         if !problems.is_empty() {
@@ -222,7 +240,8 @@ impl Control {
         for id in named {
             if self.store.secret(&id).await?.is_none() {
                 problems.push(
-                    Problem::new(code!("SECRET_UNKNOWN"), format!("No secret exists with the id {id}")).item(id.as_str()),
+                    Problem::new(code!("SECRET_UNKNOWN"), format!("No secret exists with the id {id}"))
+                        .item(id.as_str()),
                 );
             }
         }
@@ -271,7 +290,10 @@ fn stored(credential: Credential) -> Result<Value> {
     match credential {
         Credential::Other(value) => Ok(value),
         Credential::Ssh(ssh) => serde_json::to_value(ssh).map_err(|error| {
-            Error::refused(Problem::new(code!("REQUEST_REFUSED"), format!("the credential cannot be stored: {error}")))
+            Error::refused(Problem::new(
+                code!("REQUEST_REFUSED"),
+                format!("the credential cannot be stored: {error}"),
+            ))
         }),
     }
 }

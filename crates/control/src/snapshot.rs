@@ -102,7 +102,8 @@ impl Control {
 
     async fn catch_up(&self, mut known: Known) -> Result<Known> {
         let (rows, deleted) = self.store.catalog_since(known.snapshot.revision()).await?;
-        let (catalog, problems) = known.builder.apply(rows.revision, rows.documents.iter().map(row), &deleted);
+        let (catalog, problems) =
+            known.builder.apply(rows.revision, rows.documents.iter().map(row), &deleted);
         let mut snapshot = Snapshot {
             catalog,
             problems,

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use manifold_model::artifact::Artifact;
+use manifold_model::entity::{ArtifactSource, Service};
 use manifold_model::event::{EventKind, LegPlace, Published};
 use manifold_model::execution::{ExecutionRow, Named, RowState};
-use manifold_model::entity::{ArtifactSource, Service};
 use manifold_model::plan::{PhaseInfrastructure, Plan, Subject};
 use manifold_model::request::{ArtifactInput, ExecutionType, StartRequest};
 use manifold_model::{ArtifactId, ExecutionId, PlanDigest, Problem, code};
@@ -32,7 +32,12 @@ impl Control {
     ///
     /// # Errors
     /// Every reason why not; nothing was created then.
-    pub async fn start(&self, actor: &Actor, request: StartRequest, mutation: Option<&str>) -> Result<Started> {
+    pub async fn start(
+        &self,
+        actor: &Actor,
+        request: StartRequest,
+        mutation: Option<&str>,
+    ) -> Result<Started> {
         authorise(actor, Action::Execute, Resource::Application(&request.application))?;
         self.check_request(&request, mutation)?;
         let snapshot = self.snapshot().await?;
@@ -119,7 +124,12 @@ impl Control {
     }
 
     /// Plans on a thread of its own: 10,000 legs take a while.
-    async fn planned(&self, snapshot: &Arc<Snapshot>, request: &StartRequest, artifacts: Vec<Artifact>) -> Result<Plan> {
+    async fn planned(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        request: &StartRequest,
+        artifacts: Vec<Artifact>,
+    ) -> Result<Plan> {
         let kinds = self.kinds.kinds();
         let secrets = self.secret_names().await?;
         let (max_legs, now) = (self.limits.infrastructures_per_stage as usize, self.now());
@@ -134,7 +144,10 @@ impl Control {
             Ok(planned) => planned.map_err(|problems| Error::Refused { problems }),
             Err(error) => {
                 tracing::error!(%error, "planning broke off");
-                Err(Error::unavailable(Problem::new(code!("PLANNING_BROKE_OFF"), "the planning of this start broke off")))
+                Err(Error::unavailable(Problem::new(
+                    code!("PLANNING_BROKE_OFF"),
+                    "the planning of this start broke off",
+                )))
             }
         }
     }
@@ -187,10 +200,12 @@ impl Control {
                 .map(|found| Named { id: found.id.clone(), name: found.name.clone() }),
             infrastructure: fleet.and_then(|fleet| {
                 let of_leg = fleet.legs.first().and_then(|leg| leg.infrastructure);
-                named(of_leg.or_else(|| fleet.phases.iter().find_map(|phase| match phase.infrastructure {
-                    PhaseInfrastructure::Fixed(index) => Some(index),
-                    _ => None,
-                })))
+                named(of_leg.or_else(|| {
+                    fleet.phases.iter().find_map(|phase| match phase.infrastructure {
+                        PhaseInfrastructure::Fixed(index) => Some(index),
+                        _ => None,
+                    })
+                }))
             }),
             services: plan
                 .services
@@ -202,7 +217,11 @@ impl Control {
             resumed_from: None,
             resumed_by: None,
             created_at: now,
-            state: RowState { seq: 1, steps_total: if alone { steps_of(plan) } else { 0 }, ..RowState::default() },
+            state: RowState {
+                seq: 1,
+                steps_total: if alone { steps_of(plan) } else { 0 },
+                ..RowState::default()
+            },
         };
         Ok(NewExecution { row, plan: Some(bytes), events: numbered(0, now, vec![first]), idempotency })
     }
@@ -215,7 +234,9 @@ fn service_of(snapshot: &Snapshot, request: &StartRequest, name: &str) -> Option
     let catalog = &snapshot.catalog;
     catalog
         .service_named(&request.application, name)
-        .or_else(|| catalog.services.get(&name.into()).filter(|service| service.application == request.application))
+        .or_else(|| {
+            catalog.services.get(&name.into()).filter(|service| service.application == request.application)
+        })
         .cloned()
 }
 
@@ -265,7 +286,10 @@ async fn freeze(plan: Plan) -> Result<(PlanDigest, Arc<[u8]>, Arc<Plan>)> {
 
 fn cannot_freeze(error: &dyn std::error::Error) -> Error {
     tracing::error!(%error, "a plan cannot be written down");
-    Error::unavailable(Problem::new(code!("PLANNING_BROKE_OFF"), "the plan of this start cannot be written down"))
+    Error::unavailable(Problem::new(
+        code!("PLANNING_BROKE_OFF"),
+        "the plan of this start cannot be written down",
+    ))
 }
 
 /// Tells requests apart that a client sent with one mutation id.

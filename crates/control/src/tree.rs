@@ -74,7 +74,8 @@ impl Control {
         authorise(actor, Action::Read, Resource::Account)?;
         let snapshot = self.snapshot().await?;
         let only = application.map(|id| {
-            let name = snapshot.catalog.applications.get(id).map_or("", |application| application.name.as_str());
+            let name =
+                snapshot.catalog.applications.get(id).map_or("", |application| application.name.as_str());
             format!("Setup/Applications/{name}/")
         });
         let mut root = Folder::default();
@@ -99,7 +100,11 @@ impl Control {
     pub async fn document(&self, actor: &Actor, id: &EntityId) -> Result<Arc<DocumentRow>> {
         authorise(actor, Action::Read, Resource::Account)?;
         let snapshot = self.snapshot().await?;
-        snapshot.by_id.get(id).cloned().ok_or_else(|| Error::not_found(format!("the document {id} does not exist")))
+        snapshot
+            .by_id
+            .get(id)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("the document {id} does not exist")))
     }
 
     /// A document or file by path.
@@ -109,7 +114,11 @@ impl Control {
     pub async fn document_at(&self, actor: &Actor, path: &str) -> Result<Arc<DocumentRow>> {
         authorise(actor, Action::Read, Resource::Account)?;
         let snapshot = self.snapshot().await?;
-        snapshot.documents.get(path).cloned().ok_or_else(|| Error::not_found(format!("{path} does not exist")))
+        snapshot
+            .documents
+            .get(path)
+            .cloned()
+            .ok_or_else(|| Error::not_found(format!("{path} does not exist")))
     }
 
     /// All documents and files, of one application or of the account, for an export.
@@ -126,7 +135,8 @@ impl Control {
                 let known = known.or_else(|| snapshot.catalog.applications.get(&name.into()));
                 let known = known.ok_or_else(|| {
                     Error::refused(
-                        Problem::new(code!("ENTITY_UNKNOWN"), format!("there is no application {name:?}")).item(name),
+                        Problem::new(code!("ENTITY_UNKNOWN"), format!("there is no application {name:?}"))
+                            .item(name),
                     )
                 })?;
                 format!("Setup/Applications/{}/", known.name)
@@ -155,7 +165,8 @@ impl Folder {
         documents.sort_by(|a, b| rank(&a.name).cmp(&rank(&b.name)).then_with(|| a.name.cmp(&b.name)));
         let mut folders: Vec<(String, Folder)> = self.folders.into_iter().collect();
         if path == "Setup" {
-            folders.sort_by_key(|(name, _)| ROOT.iter().position(|known| known == name).unwrap_or(ROOT.len()));
+            folders
+                .sort_by_key(|(name, _)| ROOT.iter().position(|known| known == name).unwrap_or(ROOT.len()));
         }
         let below = folders.into_iter().map(|(name, folder)| {
             let path = format!("{path}/{name}");
@@ -186,5 +197,11 @@ fn leaf(row: &Arc<DocumentRow>) -> TreeNode {
         Ok(kind) if !row.is_file => Item::Document { id: row.id.clone(), kind, type_name: row.kind.clone() },
         _ => Item::File { id: row.id.clone() },
     };
-    TreeNode { name, path: row.path.clone(), item, application: row.application.clone(), children: Vec::new() }
+    TreeNode {
+        name,
+        path: row.path.clone(),
+        item,
+        application: row.application.clone(),
+        children: Vec::new(),
+    }
 }

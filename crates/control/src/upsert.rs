@@ -11,7 +11,13 @@ impl Control {
     ///
     /// # Errors
     /// When the store fails; what is wrong with the document is in the report.
-    pub async fn upsert(&self, actor: &Actor, file: Incoming, source: Source, reason: &str) -> Result<Report> {
+    pub async fn upsert(
+        &self,
+        actor: &Actor,
+        file: Incoming,
+        source: Source,
+        reason: &str,
+    ) -> Result<Report> {
         authorise(actor, Action::Configure, Resource::Account)?;
         let (files, check) = self
             .checked(vec![file], |files| match files.first() {

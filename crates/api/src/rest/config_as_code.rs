@@ -50,7 +50,8 @@ struct Arguments {
 impl Arguments {
     fn path(&self) -> Result<&str, Problem> {
         self.yaml_file_path.as_deref().filter(|path| !path.is_empty()).ok_or_else(|| {
-            Problem::new(code!("INPUT_MISSING"), "the query parameter yamlFilePath is missing").item("yamlFilePath")
+            Problem::new(code!("INPUT_MISSING"), "the query parameter yamlFilePath is missing")
+                .item("yamlFilePath")
         })
     }
 
@@ -76,7 +77,11 @@ async fn item(
     Ok(envelope(content(&row.path, &row.body)))
 }
 
-async fn yaml_content(State(api): State<Api>, headers: HeaderMap, Query(arguments): Query<Arguments>) -> Answer {
+async fn yaml_content(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Query(arguments): Query<Arguments>,
+) -> Answer {
     let actor = access::actor_of(&api.control, &headers).await?;
     let row = api.control.document_at(&actor, arguments.path()?).await?;
     Ok(envelope(content(&row.path, &row.body)))
@@ -88,11 +93,16 @@ fn content(path: &str, body: &[u8]) -> Value {
     json!({"name": name, "path": path, "yaml": String::from_utf8_lossy(body)})
 }
 
-async fn upsert_entity(State(api): State<Api>, Query(arguments): Query<Arguments>, request: Request) -> Answer {
+async fn upsert_entity(
+    State(api): State<Api>,
+    Query(arguments): Query<Arguments>,
+    request: Request,
+) -> Answer {
     let actor = access::actor_of(&api.control, request.headers()).await?;
     let path = arguments.path()?.to_owned();
     let content = upload::part(request, &["yamlContent", "file"]).await?.ok_or_else(|| {
-        Problem::new(code!("INPUT_MISSING"), "the multipart body has no part named yamlContent").item("yamlContent")
+        Problem::new(code!("INPUT_MISSING"), "the multipart body has no part named yamlContent")
+            .item("yamlContent")
     })?;
     let file = Incoming { path: path.clone(), bytes: content.to_vec() };
     let report = api.control.upsert(&actor, file, Source::ConfigAsCode, arguments.reason()).await?;
@@ -112,7 +122,11 @@ async fn upsert_entity(State(api): State<Api>, Query(arguments): Query<Arguments
     })))
 }
 
-async fn upsert_entities(State(api): State<Api>, Query(arguments): Query<Arguments>, request: Request) -> Answer {
+async fn upsert_entities(
+    State(api): State<Api>,
+    Query(arguments): Query<Arguments>,
+    request: Request,
+) -> Answer {
     let actor = access::actor_of(&api.control, request.headers()).await?;
     let archive = upload::part(request, &["file"]).await?.ok_or_else(|| {
         Problem::new(code!("INPUT_MISSING"), "the multipart body has no part named file").item("file")
@@ -157,7 +171,11 @@ fn file_status(file: &FileReport) -> Value {
     })
 }
 
-async fn delete_entities(State(api): State<Api>, headers: HeaderMap, Query(arguments): Query<Arguments>) -> Answer {
+async fn delete_entities(
+    State(api): State<Api>,
+    headers: HeaderMap,
+    Query(arguments): Query<Arguments>,
+) -> Answer {
     let actor = access::actor_of(&api.control, &headers).await?;
     let given = arguments.file_paths.as_deref().unwrap_or_default();
     // A path may hold a comma itself: then it is taken as it is when something lies there.
@@ -191,7 +209,12 @@ async fn delete_entities_v2(
     deleted(&api.control, &actor, paths, arguments.reason()).await
 }
 
-async fn deleted(control: &Control, actor: &manifold_control::Actor, paths: Vec<String>, reason: &str) -> Answer {
+async fn deleted(
+    control: &Control,
+    actor: &manifold_control::Actor,
+    paths: Vec<String>,
+    reason: &str,
+) -> Answer {
     if paths.is_empty() || paths.len() > PATHS {
         return Err(Problem::new(code!("INPUT_MISSING"), format!("name 1 to {PATHS} paths to delete")).into());
     }

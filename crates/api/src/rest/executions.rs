@@ -10,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::{Stream, StreamExt};
 use manifold_control::executions::public_status;
-use manifold_control::model::execution::ExecutionRow;
 use manifold_control::logs::{key_of, public_name};
+use manifold_control::model::execution::ExecutionRow;
 use manifold_control::model::{EntityId, ExecutionId, LogId, Problem, code};
 use manifold_control::{Actor, Error, Result};
 use serde::Deserialize;
@@ -118,8 +118,9 @@ async fn rollback(
     let asked = if body.is_empty() {
         Rollback::default()
     } else {
-        serde_json::from_slice(&body)
-            .map_err(|error| Problem::new(code!("REQUEST_UNREADABLE"), format!("the body is not JSON: {error}")))?
+        serde_json::from_slice(&body).map_err(|error| {
+            Problem::new(code!("REQUEST_UNREADABLE"), format!("the body is not JSON: {error}"))
+        })?
     };
     let row = api.control.rollback(&actor, &ExecutionId::from(id), &asked.reason).await?;
     Ok(envelope(interrupted(&actor, &row, "ROLLBACK", api.control.account())))

@@ -46,6 +46,7 @@ async fn export(
         Error::unavailable(Problem::new(code!("EXPORT_BROKE_OFF"), "the export cannot be packed"))
     };
     let bytes = packed.map_err(|error| broken(&error))?.map_err(|error| broken(&error))?;
-    let headers = [(CONTENT_TYPE, "application/zip"), (CONTENT_DISPOSITION, "attachment; filename=\"setup.zip\"")];
+    let headers =
+        [(CONTENT_TYPE, "application/zip"), (CONTENT_DISPOSITION, "attachment; filename=\"setup.zip\"")];
     Ok((headers, bytes).into_response())
 }

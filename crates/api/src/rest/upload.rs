@@ -38,7 +38,10 @@ pub async fn part(request: Request, names: &[&str]) -> Result<Option<Bytes>, Pro
 }
 
 fn unreadable(error: MultipartError) -> Problem {
-    Problem::new(code!("REQUEST_UNREADABLE"), format!("the multipart body cannot be read: {}", error.body_text()))
+    Problem::new(
+        code!("REQUEST_UNREADABLE"),
+        format!("the multipart body cannot be read: {}", error.body_text()),
+    )
 }
 
 /// The files of an archive.

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use async_graphql::{InputObject, Object, SimpleObject};
-use manifold_control::model::entity;
 use manifold_control::Snapshot;
+use manifold_control::model::entity;
 
 use super::environment::Environment;
 use super::filter::{IdFilter, TagEntityType, TagInput, admits, tagged};
+use super::named_in;
 use super::page::{Connection, Window, cost};
 use super::pipeline::Pipeline;
 use super::scalar::DateTime;
 use super::service::Service;
 use super::workflow::Workflow;
-use super::named_in;
 
 /// A tag of an entity.
 #[derive(SimpleObject, Clone, Debug)]
@@ -122,29 +122,47 @@ impl Application {
     #[graphql(complexity = "cost(limit, child_complexity)")]
     async fn services(&self, limit: i64, offset: Option<i64>) -> async_graphql::Result<Connection<Service>> {
         let of = &self.entity.id;
-        let services = named_in(&self.snapshot.catalog.services, |service| service.application == *of, |s| &s.name);
-        Ok(Window::of(limit, offset)?.cut(services.into_iter().map(|entity| Service { snapshot: self.snapshot.clone(), entity })))
+        let services =
+            named_in(&self.snapshot.catalog.services, |service| service.application == *of, |s| &s.name);
+        Ok(Window::of(limit, offset)?
+            .cut(services.into_iter().map(|entity| Service { snapshot: self.snapshot.clone(), entity })))
     }
 
     #[graphql(complexity = "cost(limit, child_complexity)")]
-    async fn environments(&self, limit: i64, offset: Option<i64>) -> async_graphql::Result<Connection<Environment>> {
+    async fn environments(
+        &self,
+        limit: i64,
+        offset: Option<i64>,
+    ) -> async_graphql::Result<Connection<Environment>> {
         let of = &self.entity.id;
-        let found = named_in(&self.snapshot.catalog.environments, |found| found.application == *of, |e| &e.name);
-        Ok(Window::of(limit, offset)?.cut(found.into_iter().map(|entity| Environment { snapshot: self.snapshot.clone(), entity })))
+        let found =
+            named_in(&self.snapshot.catalog.environments, |found| found.application == *of, |e| &e.name);
+        Ok(Window::of(limit, offset)?
+            .cut(found.into_iter().map(|entity| Environment { snapshot: self.snapshot.clone(), entity })))
     }
 
     #[graphql(complexity = "cost(limit, child_complexity)")]
-    async fn workflows(&self, limit: i64, offset: Option<i64>) -> async_graphql::Result<Connection<Workflow>> {
+    async fn workflows(
+        &self,
+        limit: i64,
+        offset: Option<i64>,
+    ) -> async_graphql::Result<Connection<Workflow>> {
         let of = &self.entity.id;
         let found = named_in(&self.snapshot.catalog.workflows, |found| found.application == *of, |w| &w.name);
-        Ok(Window::of(limit, offset)?.cut(found.into_iter().map(|entity| Workflow { snapshot: self.snapshot.clone(), entity })))
+        Ok(Window::of(limit, offset)?
+            .cut(found.into_iter().map(|entity| Workflow { snapshot: self.snapshot.clone(), entity })))
     }
 
     #[graphql(complexity = "cost(limit, child_complexity)")]
-    async fn pipelines(&self, limit: i64, offset: Option<i64>) -> async_graphql::Result<Connection<Pipeline>> {
+    async fn pipelines(
+        &self,
+        limit: i64,
+        offset: Option<i64>,
+    ) -> async_graphql::Result<Connection<Pipeline>> {
         let of = &self.entity.id;
         let found = named_in(&self.snapshot.catalog.pipelines, |found| found.application == *of, |p| &p.name);
-        Ok(Window::of(limit, offset)?.cut(found.into_iter().map(|entity| Pipeline { snapshot: self.snapshot.clone(), entity })))
+        Ok(Window::of(limit, offset)?
+            .cut(found.into_iter().map(|entity| Pipeline { snapshot: self.snapshot.clone(), entity })))
     }
 }
 

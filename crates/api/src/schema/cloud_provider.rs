@@ -81,7 +81,7 @@ pub struct CeClusterHealth {
     field(name = "description", ty = "Option<String>"),
     field(name = "created_at", ty = "DateTime"),
     field(name = "created_by", ty = "Option<User>"),
-    field(name = "kind", ty = "String"),
+    field(name = "type", method = "kind", ty = "String"),
     field(name = "is_continuous_efficiency_enabled", ty = "bool")
 )]
 pub enum CloudProvider {
@@ -512,8 +512,10 @@ impl Details {
     /// # Errors
     /// When the object for this type is missing, or the type is not known here.
     pub fn change(self, kind: CloudProviderType) -> Result<CloudProviderChange, Problem> {
-        let missing = |part: &str| Problem::new(code!("INPUT_MISSING"), format!("{part} is missing")).item(part);
-        let mut change = CloudProviderChange { kind: kind.name().to_owned(), ..CloudProviderChange::default() };
+        let missing =
+            |part: &str| Problem::new(code!("INPUT_MISSING"), format!("{part} is missing")).item(part);
+        let mut change =
+            CloudProviderChange { kind: kind.name().to_owned(), ..CloudProviderChange::default() };
         match kind {
             CloudProviderType::PhysicalDataCenter => {
                 let hosts = self.hosts.ok_or_else(|| missing("physicalDataCenterCloudProvider"))?;
@@ -549,8 +551,11 @@ impl Details {
                 change.secret("spotInstToken", spot.token_secret_id);
             }
             CloudProviderType::Rancher => {
-                return Err(Problem::new(code!("INPUT_UNSUPPORTED"), "RANCHER cloud providers cannot be made here")
-                    .item("RANCHER"));
+                return Err(Problem::new(
+                    code!("INPUT_UNSUPPORTED"),
+                    "RANCHER cloud providers cannot be made here",
+                )
+                .item("RANCHER"));
             }
         }
         Ok(change)

@@ -7,7 +7,9 @@ use manifold_control::Snapshot;
 use manifold_control::model::entity;
 
 use super::application::{Application, Tag, User, tags};
-use super::filter::{EnvironmentType, EnvironmentTypeFilter, IdFilter, TagEntityType, TagInput, admits, tagged};
+use super::filter::{
+    EnvironmentType, EnvironmentTypeFilter, IdFilter, TagEntityType, TagInput, admits, tagged,
+};
 use super::infrastructure::{InfrastructureDefinition, InfrastructureDefinitionFilter};
 use super::named_in;
 use super::page::{Connection, Window, cost};
@@ -75,7 +77,9 @@ impl Environment {
             |infrastructure| &infrastructure.name,
         );
         Ok(Window::of(limit, offset)?.cut(
-            found.into_iter().map(|entity| InfrastructureDefinition { snapshot: self.snapshot.clone(), entity }),
+            found
+                .into_iter()
+                .map(|entity| InfrastructureDefinition { snapshot: self.snapshot.clone(), entity }),
         ))
     }
 }
@@ -108,7 +112,10 @@ impl EnvironmentFilter {
     pub fn admits(&self, environment: &entity::Environment) -> bool {
         admits(self.application.as_ref(), environment.application.as_str())
             && admits(self.environment.as_ref(), environment.id.as_str())
-            && self.environment_type.as_ref().is_none_or(|filter| filter.admits(environment.environment_type.into()))
+            && self
+                .environment_type
+                .as_ref()
+                .is_none_or(|filter| filter.admits(environment.environment_type.into()))
             && self
                 .tag
                 .as_ref()

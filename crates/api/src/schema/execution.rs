@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Interface, Object, SimpleObject, Union};
+use manifold_control::Snapshot;
 use manifold_control::executions::{LegFilter, Order, public_status};
 use manifold_control::model::execution::{ExecutionRow, Named};
 use manifold_control::model::request::{Cause, ExecutionType};
 use manifold_control::model::{EntityId, ExecutionId, Failure};
-use manifold_control::Snapshot;
 
 use super::application::{Application, Tag, User};
 use super::artifact::Artifact;
@@ -250,7 +250,9 @@ impl CauseOf {
                 }),
                 using: Using::WebUi,
             }),
-            Cause::Pipeline { execution } => Self::Pipeline(ExecutedAlongPipeline { parent: execution.clone() }),
+            Cause::Pipeline { execution } => {
+                Self::Pipeline(ExecutedAlongPipeline { parent: execution.clone() })
+            }
         }
     }
 }
@@ -504,7 +506,11 @@ impl WorkflowExecution {
         Ok(variables.into_iter().map(|(name, value)| NameValue { name, value: Some(value) }).collect())
     }
 
-    async fn outcomes(&self, limit: Option<i64>, offset: Option<i64>) -> async_graphql::Result<Connection<Outcome>> {
+    async fn outcomes(
+        &self,
+        limit: Option<i64>,
+        offset: Option<i64>,
+    ) -> async_graphql::Result<Connection<Outcome>> {
         let outcome = |service: Option<EntityId>| {
             Outcome::Deployment(DeploymentOutcome { execution: self.clone(), service })
         };

@@ -1,9 +1,9 @@
 //! Filters of lists (`wire.md` 2.4, 3.4, 6).
 
 use async_graphql::{Enum, InputObject};
+use manifold_control::Error;
 use manifold_control::executions::{Comparison, Operator};
 use manifold_control::model::{Problem, code};
-use manifold_control::Error;
 
 use super::scalar::{DateTime, Number};
 

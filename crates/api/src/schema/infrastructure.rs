@@ -7,7 +7,9 @@ use manifold_control::Snapshot;
 use manifold_control::model::entity;
 
 use super::environment::Environment;
-use super::filter::{DeploymentType, DeploymentTypeFilter, IdFilter, TagEntityType, TagInput, admits, tagged};
+use super::filter::{
+    DeploymentType, DeploymentTypeFilter, IdFilter, TagEntityType, TagInput, admits, tagged,
+};
 use super::scalar::DateTime;
 
 /// An infrastructure definition.
@@ -93,11 +95,9 @@ impl InfrastructureDefinitionFilter {
             && admits(self.infrastructure_definition.as_ref(), definition.id.as_str())
             && self.deployment_type.as_ref().is_none_or(|filter| filter.admits(&definition.deployment_type))
             && self.tag.as_ref().is_none_or(|filter| {
-                snapshot
-                    .catalog
-                    .environments
-                    .get(&definition.environment)
-                    .is_some_and(|environment| tagged(filter.tags.as_deref().unwrap_or_default(), &environment.tags))
+                snapshot.catalog.environments.get(&definition.environment).is_some_and(|environment| {
+                    tagged(filter.tags.as_deref().unwrap_or_default(), &environment.tags)
+                })
             })
     }
 }

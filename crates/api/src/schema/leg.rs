@@ -55,11 +55,16 @@ impl LegFilter {
             .iter()
             .map(|name| {
                 Status::parse(name).ok_or_else(|| {
-                    Problem::new(code!("INPUT_UNSUPPORTED"), format!("there is no inner status {name:?}")).item(name)
+                    Problem::new(code!("INPUT_UNSUPPORTED"), format!("there is no inner status {name:?}"))
+                        .item(name)
                 })
             })
             .collect::<Result<_, _>>()?;
-        Ok(Filter { statuses, infrastructure: self.infrastructure, services: self.services.unwrap_or_default() })
+        Ok(Filter {
+            statuses,
+            infrastructure: self.infrastructure,
+            services: self.services.unwrap_or_default(),
+        })
     }
 }
 
@@ -102,7 +107,12 @@ impl From<&manifold_control::model::event::Event> for ExecutionEvent {
     fn from(event: &manifold_control::model::event::Event) -> Self {
         let data = serde_json::to_value(&event.kind).unwrap_or_default();
         let kind = data.get("event").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned();
-        Self { seq: i64::try_from(event.seq).unwrap_or(i64::MAX), at: DateTime(event.at), kind, data: Json(data) }
+        Self {
+            seq: i64::try_from(event.seq).unwrap_or(i64::MAX),
+            at: DateTime(event.at),
+            kind,
+            data: Json(data),
+        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use async_graphql::{Enum, InputObject};
 use manifold_control::Error;
-use manifold_control::executions::{Condition, ExecutionFilter as Filter, IdColumn, Operator, TimeColumn};
 use manifold_control::Snapshot;
+use manifold_control::executions::{Condition, ExecutionFilter as Filter, IdColumn, Operator, TimeColumn};
 
 use super::filter::{EnvironmentTypeFilter, IdFilter, NumberFilter, TagInput, TimeFilter, unanswerable};
 
@@ -174,13 +174,23 @@ fn from_catalog(filter: &ExecutionFilter, snapshot: &Snapshot, out: &mut Filter)
             ),
             Some(DeploymentTagType::Environment) => (
                 IdColumn::Environment,
-                catalog.environments.values().filter(|it| tagged(&it.tags)).map(|it| it.id.to_string()).collect(),
+                catalog
+                    .environments
+                    .values()
+                    .filter(|it| tagged(&it.tags))
+                    .map(|it| it.id.to_string())
+                    .collect(),
             ),
             // Executions carry no tags of their own.
             Some(DeploymentTagType::Deployment) => (IdColumn::Execution, Vec::new()),
             Some(DeploymentTagType::Application) | None => (
                 IdColumn::Application,
-                catalog.applications.values().filter(|it| tagged(&it.tags)).map(|it| it.id.to_string()).collect(),
+                catalog
+                    .applications
+                    .values()
+                    .filter(|it| tagged(&it.tags))
+                    .map(|it| it.id.to_string())
+                    .collect(),
             ),
         };
         out.conditions.push(Condition::Id(column, Operator::In, ids));

@@ -8,12 +8,14 @@ use manifold_control::model::{EntityId, ExecutionId, SecretId};
 
 use super::application::Application;
 use super::cloud_provider::{
-    AwsCloudProviderInput, AzureCloudProviderInput, CloudProvider, CloudProviderType, Details, GcpCloudProviderInput,
-    K8sCloudProviderInput, PcfCloudProviderInput, PhysicalDataCenterCloudProviderInput, SpotInstCloudProviderInput,
+    AwsCloudProviderInput, AzureCloudProviderInput, CloudProvider, CloudProviderType, Details,
+    GcpCloudProviderInput, K8sCloudProviderInput, PcfCloudProviderInput,
+    PhysicalDataCenterCloudProviderInput, SpotInstCloudProviderInput,
 };
 use super::execution::Execution;
 use super::secret::{
-    EncryptedFileInput, EncryptedTextInput, Secret, SecretInput, SecretType, SshCredentialInput, WinRmCredentialInput,
+    EncryptedFileInput, EncryptedTextInput, Secret, SecretInput, SecretType, SshCredentialInput,
+    WinRmCredentialInput,
 };
 use super::start::StartExecutionInput;
 use super::{actor_of, application_of, control_of, snapshot_of};
@@ -366,8 +368,10 @@ impl Mutation {
     ) -> Result<Option<StartExecutionPayload>> {
         let mutation = input.client_mutation_id.clone();
         let request = input.request().map_err(|problems| error::graphql(Error::Refused { problems }))?;
-        let started =
-            control_of(ctx)?.start(actor_of(ctx)?, request, mutation.as_deref()).await.map_err(error::graphql)?;
+        let started = control_of(ctx)?
+            .start(actor_of(ctx)?, request, mutation.as_deref())
+            .await
+            .map_err(error::graphql)?;
         let warnings: Vec<String> = started.warnings.iter().map(ToString::to_string).collect();
         Ok(Some(StartExecutionPayload {
             client_mutation_id: mutation,
@@ -505,7 +509,11 @@ impl Mutation {
     }
 
     /// Makes a secret. The content of a file comes as the part `file` of a multipart body.
-    async fn create_secret(&self, ctx: &Context<'_>, input: CreateSecretInput) -> Result<Option<CreateSecretPayload>> {
+    async fn create_secret(
+        &self,
+        ctx: &Context<'_>,
+        input: CreateSecretInput,
+    ) -> Result<Option<CreateSecretPayload>> {
         let kind = input.secret_type.into();
         let change = SecretInput {
             text: input.encrypted_text,
@@ -516,12 +524,20 @@ impl Mutation {
         }
         .change(kind)
         .map_err(|problem| error::graphql(Error::refused(problem)))?;
-        let record = control_of(ctx)?.create_secret(actor_of(ctx)?, kind, change).await.map_err(error::graphql)?;
-        Ok(Some(CreateSecretPayload { client_mutation_id: input.client_mutation_id, secret: Some(record.into()) }))
+        let record =
+            control_of(ctx)?.create_secret(actor_of(ctx)?, kind, change).await.map_err(error::graphql)?;
+        Ok(Some(CreateSecretPayload {
+            client_mutation_id: input.client_mutation_id,
+            secret: Some(record.into()),
+        }))
     }
 
     /// Changes a secret.
-    async fn update_secret(&self, ctx: &Context<'_>, input: UpdateSecretInput) -> Result<Option<UpdateSecretPayload>> {
+    async fn update_secret(
+        &self,
+        ctx: &Context<'_>,
+        input: UpdateSecretInput,
+    ) -> Result<Option<UpdateSecretPayload>> {
         let kind = input.secret_type.into();
         let id = SecretId::from(input.secret_id);
         let change = SecretInput {
@@ -533,13 +549,22 @@ impl Mutation {
         }
         .change(kind)
         .map_err(|problem| error::graphql(Error::refused(problem)))?;
-        let record =
-            control_of(ctx)?.update_secret(actor_of(ctx)?, &id, kind, change).await.map_err(error::graphql)?;
-        Ok(Some(UpdateSecretPayload { client_mutation_id: input.client_mutation_id, secret: Some(record.into()) }))
+        let record = control_of(ctx)?
+            .update_secret(actor_of(ctx)?, &id, kind, change)
+            .await
+            .map_err(error::graphql)?;
+        Ok(Some(UpdateSecretPayload {
+            client_mutation_id: input.client_mutation_id,
+            secret: Some(record.into()),
+        }))
     }
 
     /// Deletes a secret that nothing uses.
-    async fn delete_secret(&self, ctx: &Context<'_>, input: DeleteSecretInput) -> Result<Option<DeleteSecretPayload>> {
+    async fn delete_secret(
+        &self,
+        ctx: &Context<'_>,
+        input: DeleteSecretInput,
+    ) -> Result<Option<DeleteSecretPayload>> {
         let id = SecretId::from(input.secret_id);
         control_of(ctx)?
             .delete_secret(actor_of(ctx)?, &id, input.secret_type.into())
@@ -557,7 +582,8 @@ impl Mutation {
         let (kind, mutation) = (input.cloud_provider_type, input.client_mutation_id.clone());
         let change =
             input.details().change(kind).map_err(|problem| error::graphql(Error::refused(problem)))?;
-        let id = control_of(ctx)?.create_cloud_provider(actor_of(ctx)?, change).await.map_err(error::graphql)?;
+        let id =
+            control_of(ctx)?.create_cloud_provider(actor_of(ctx)?, change).await.map_err(error::graphql)?;
         let cloud_provider = provider(ctx, &id).await?;
         Ok(Some(CreateCloudProviderPayload { client_mutation_id: mutation, cloud_provider }))
     }

@@ -19,7 +19,8 @@ use super::leg::{ExecutionEvent, ExecutionEventPage, LegFilter, LegPage, LegSort
 use super::list::{ExecutionFilter, conditions};
 use super::log::{Log, LogLines};
 use super::option::{
-    ExecutionInputs, LimitInfo, OptionFilter, OptionSort, ServerInfo, VariableOption, VariableOptionPage, Viewer,
+    ExecutionInputs, LimitInfo, OptionFilter, OptionSort, ServerInfo, VariableOption, VariableOptionPage,
+    Viewer,
 };
 use super::page::{Connection, Window, cost};
 use super::pipeline::{Pipeline, PipelineFilter};
@@ -168,7 +169,9 @@ impl Query {
             |one| &one.name,
         );
         let window = Window::of(limit, offset)?;
-        Ok(window.cut(found.into_iter().map(|entity| InfrastructureDefinition { snapshot: snapshot.clone(), entity })))
+        Ok(window.cut(
+            found.into_iter().map(|entity| InfrastructureDefinition { snapshot: snapshot.clone(), entity }),
+        ))
     }
 
     async fn workflow(&self, ctx: &Context<'_>, workflow_id: String) -> Result<Option<Workflow>> {
@@ -184,7 +187,8 @@ impl Query {
         application_id: String,
     ) -> Result<Option<Workflow>> {
         let snapshot = snapshot_of(ctx).await?;
-        let entity = snapshot.catalog.workflow_named(&EntityId::from(application_id), &workflow_name).cloned();
+        let entity =
+            snapshot.catalog.workflow_named(&EntityId::from(application_id), &workflow_name).cloned();
         entity.map(|entity| Some(Workflow { snapshot, entity })).ok_or_else(|| missing("Workflow"))
     }
 
@@ -219,7 +223,8 @@ impl Query {
         application_id: String,
     ) -> Result<Option<Pipeline>> {
         let snapshot = snapshot_of(ctx).await?;
-        let entity = snapshot.catalog.pipeline_named(&EntityId::from(application_id), &pipeline_name).cloned();
+        let entity =
+            snapshot.catalog.pipeline_named(&EntityId::from(application_id), &pipeline_name).cloned();
         entity.map(|entity| Some(Pipeline { snapshot, entity })).ok_or_else(|| missing("Pipeline"))
     }
 
@@ -422,10 +427,8 @@ impl Query {
     ) -> Result<LegPage> {
         let limit = page_limit(limit.unwrap_or(100), LONGEST_LEGS).map_err(error::graphql)?;
         let offset = page_offset(offset).map_err(error::graphql)?;
-        let filter = filter
-            .unwrap_or_default()
-            .read()
-            .map_err(|problem| error::graphql(Error::refused(problem)))?;
+        let filter =
+            filter.unwrap_or_default().read().map_err(|problem| error::graphql(Error::refused(problem)))?;
         let id = ExecutionId::from(execution_id);
         let element = stage_element_id.map(ElementId::from);
         let (control, actor) = (control_of(ctx)?, actor_of(ctx)?);
@@ -529,7 +532,11 @@ impl Query {
         Ok(Some(record.into()))
     }
 
-    async fn secret_manager(&self, ctx: &Context<'_>, secret_manager_id: String) -> Result<Option<SecretManager>> {
+    async fn secret_manager(
+        &self,
+        ctx: &Context<'_>,
+        secret_manager_id: String,
+    ) -> Result<Option<SecretManager>> {
         let manager = built_in(ctx)?;
         if manager.id != secret_manager_id {
             return Err(missing("Secret Manager"));
@@ -562,7 +569,11 @@ impl Query {
         Ok(Window::of(limit, offset)?.cut(if shown { vec![manager] } else { Vec::new() }))
     }
 
-    async fn cloud_provider(&self, ctx: &Context<'_>, cloud_provider_id: String) -> Result<Option<CloudProvider>> {
+    async fn cloud_provider(
+        &self,
+        ctx: &Context<'_>,
+        cloud_provider_id: String,
+    ) -> Result<Option<CloudProvider>> {
         let snapshot = snapshot_of(ctx).await?;
         let found = snapshot.catalog.cloud_providers.get(&EntityId::from(cloud_provider_id));
         let entity = found.ok_or_else(|| error::graphql(no_cloud_provider()))?;
@@ -600,7 +611,8 @@ impl Query {
         let mut kinds: Vec<String> = control.kinds().into_iter().map(|kind| kind.name.to_string()).collect();
         kinds.sort();
         let limits = control.limits();
-        let limit = |name: &str, value: usize| LimitInfo { name: name.to_owned(), value: whole(value as u64) };
+        let limit =
+            |name: &str, value: usize| LimitInfo { name: name.to_owned(), value: whole(value as u64) };
         Ok(ServerInfo {
             version: ctx.data::<Version>()?.0.to_owned(),
             account_id: control.account().to_owned(),

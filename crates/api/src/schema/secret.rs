@@ -628,7 +628,8 @@ fn ssh_method(given: SshAuthenticationInput) -> Result<SshCredential, Problem> {
         .port
         .map(|port| {
             u16::try_from(port).ok().filter(|port| *port > 0).ok_or_else(|| {
-                Problem::new(code!("INPUT_MISSING"), "port must lie between 1 and 65535").item(port.to_string())
+                Problem::new(code!("INPUT_MISSING"), "port must lie between 1 and 65535")
+                    .item(port.to_string())
             })
         })
         .transpose()?;

@@ -48,11 +48,7 @@ impl Service {
     }
 
     async fn artifact_sources(&self) -> Vec<ArtifactSource> {
-        self.entity
-            .sources
-            .iter()
-            .map(|source| ArtifactSource::of(&self.snapshot, source))
-            .collect()
+        self.entity.sources.iter().map(|source| ArtifactSource::of(&self.snapshot, source)).collect()
     }
 
     async fn created_at(&self) -> DateTime {
@@ -181,8 +177,11 @@ impl Source {
             .artifacts(actor_of(ctx)?, &self.entity.id, window.offset, window.limit)
             .await
             .map_err(error::graphql)?;
-        let nodes: Vec<Artifact> =
-            page.items.into_iter().map(|artifact| Artifact { snapshot: Arc::clone(&self.snapshot), artifact }).collect();
+        let nodes: Vec<Artifact> = page
+            .items
+            .into_iter()
+            .map(|artifact| Artifact { snapshot: Arc::clone(&self.snapshot), artifact })
+            .collect();
         Ok(Connection { page_info: window.info(page.total, nodes.len()), nodes })
     }
 }

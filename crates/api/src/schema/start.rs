@@ -2,7 +2,8 @@
 
 use async_graphql::{Enum, InputObject};
 use manifold_control::model::request::{
-    ArtifactInput, ExecutionType as Kind, ServiceInput as Service, StartRequest, ValueKind, VariableInput as Variable,
+    ArtifactInput, ExecutionType as Kind, ServiceInput as Service, StartRequest, ValueKind,
+    VariableInput as Variable,
 };
 use manifold_control::model::{EntityId, Problem, code};
 
@@ -170,7 +171,8 @@ pub struct ServiceInput {
 impl ServiceInput {
     fn read(self) -> Result<Option<Service>, Problem> {
         let missing = |part: &str| {
-            Problem::new(code!("INPUT_MISSING"), format!("{part} is missing for service {:?}", self.name)).item(part)
+            Problem::new(code!("INPUT_MISSING"), format!("{part} is missing for service {:?}", self.name))
+                .item(part)
         };
         if self.manifest_value_input.is_some() {
             return Err(Problem::new(
@@ -194,7 +196,10 @@ impl ServiceInput {
             ArtifactInputType::ParameterizedArtifactSource => {
                 return Err(Problem::new(
                     code!("INPUT_UNSUPPORTED"),
-                    format!("parameterised artifact sources cannot be used yet, service {:?} names one", self.name),
+                    format!(
+                        "parameterised artifact sources cannot be used yet, service {:?} names one",
+                        self.name
+                    ),
                 ));
             }
         };

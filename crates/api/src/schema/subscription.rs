@@ -52,7 +52,10 @@ impl Subscription {
     }
 
     /// Says when lists of executions changed, a few times a second at most.
-    async fn executions_changed(&self, ctx: &Context<'_>) -> Result<impl Stream<Item = ExecutionsChange> + use<>> {
+    async fn executions_changed(
+        &self,
+        ctx: &Context<'_>,
+    ) -> Result<impl Stream<Item = ExecutionsChange> + use<>> {
         Ok(feed::lists(&feed_of(ctx)?).map(|(cursor, parents)| ExecutionsChange {
             cursor: whole(cursor),
             parents: parents.iter().map(ToString::to_string).collect(),

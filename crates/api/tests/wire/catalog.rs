@@ -22,7 +22,10 @@ async fn lookups_find_what_was_imported() {
     assert_eq!(data["application"]["description"], "demo shop");
     assert_eq!(data["application"]["gitSyncConfig"], json!(null));
     assert_eq!(data["application"]["services"]["nodes"][0]["deploymentType"], "SSH");
-    assert_eq!(data["application"]["services"]["pageInfo"], json!({"limit": 5, "offset": 0, "total": 1, "hasMore": false}));
+    assert_eq!(
+        data["application"]["services"]["pageInfo"],
+        json!({"limit": 5, "offset": 0, "total": 1, "hasMore": false})
+    );
     assert_eq!(
         data["pipeline"]["pipelineVariables"],
         json!([{"name": "infrastructure", "type": "Infrastructure definition", "required": true, "allowedValues": [],
@@ -67,7 +70,10 @@ async fn a_rename_keeps_ids_and_rewrites_what_refers_to_it() {
     let data = server.data(rename, json!({"a": application})).await;
     assert_eq!(data["updateApplication"]["application"], json!({"id": application, "name": "store"}));
     let data = server
-        .data("query($a: String!) {pipelineByName(applicationId: $a, pipelineName: \"release\") {id}}", json!({"a": application}))
+        .data(
+            "query($a: String!) {pipelineByName(applicationId: $a, pipelineName: \"release\") {id}}",
+            json!({"a": application}),
+        )
         .await;
     assert_eq!(data["pipelineByName"]["id"], json!(pipeline));
 }
@@ -111,7 +117,9 @@ async fn applications_are_made_with_their_index() {
         {clientMutationId application{id name description}} }";
     let data = server.data(create, json!({"n": "new one"})).await;
     let application = &data["createApplication"]["application"];
-    let (_, answer) = server.get(&format!("/api/setup-as-code/yaml/applications/{}", application["id"].as_str().unwrap())).await;
+    let (_, answer) = server
+        .get(&format!("/api/setup-as-code/yaml/applications/{}", application["id"].as_str().unwrap()))
+        .await;
     assert_eq!(answer["resource"]["yaml"], "harnessApiVersion: '1.0'\ntype: APPLICATION\ndescription: ''\n");
     for name in ["new one", "", "a/b", "a,b", "x\u{7}"] {
         server.error(create, json!({"n": name})).await;

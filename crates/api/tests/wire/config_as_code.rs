@@ -26,14 +26,19 @@ async fn what_is_upserted_is_found_and_read_in_canonical_form() {
     assert_eq!(again["revision"], written["revision"]);
 
     let (application, _, _) = server.ids().await;
-    let (_, answer) = server.get(&format!("/gateway/api/setup-as-code/yaml/directory?accountId=x&appId={application}")).await;
+    let (_, answer) = server
+        .get(&format!("/gateway/api/setup-as-code/yaml/directory?accountId=x&appId={application}"))
+        .await;
     assert_eq!(answer["responseMessages"], json!([]));
     let node = find(&answer["resource"], ENVIRONMENT).expect("the node");
     assert_eq!(
         (&node["uuid"], &node["restName"], &node["type"], &node["accountId"], &node["appId"]),
         (&written["entityId"], &json!("environments"), &json!("yaml"), &json!(ACCOUNT), &json!(application))
     );
-    let path = format!("/api/setup-as-code/yaml/environments/{}?appId={application}", node["uuid"].as_str().unwrap());
+    let path = format!(
+        "/api/setup-as-code/yaml/environments/{}?appId={application}",
+        node["uuid"].as_str().unwrap()
+    );
     let (_, answer) = server.get(&path).await;
     let canonical = "harnessApiVersion: '1.0'\ntype: ENVIRONMENT\nenvironmentType: NON_PROD\n";
     assert_eq!(answer["resource"]["yaml"], canonical);
@@ -49,8 +54,12 @@ async fn the_tree_has_the_folders_and_the_first_match_that_clients_need() {
         assert_eq!(status, StatusCode::OK);
         let root = &answer["resource"];
         assert_eq!(root["name"], "Setup");
-        let names: Vec<&str> =
-            root["children"].as_array().unwrap().iter().map(|child| child["name"].as_str().unwrap()).collect();
+        let names: Vec<&str> = root["children"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|child| child["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names.first(), Some(&"Applications"), "{names:?}");
         assert!(names.contains(&"Template Library"));
         assert_eq!(find(root, "Setup/Applications/shop/Index.yaml").is_some(), !path.contains("unknown"));
@@ -66,11 +75,15 @@ async fn the_tree_has_the_folders_and_the_first_match_that_clients_need() {
 async fn an_import_is_whole_or_nothing_and_says_where() {
     let server = Server::start().await;
     let mut files = shop::files();
-    files.push(("Setup/Applications/shop/Services/bad/Index.yaml".into(), "harnessApiVersion: '1.0'\ntype: [\n".into()));
+    files.push((
+        "Setup/Applications/shop/Services/bad/Index.yaml".into(),
+        "harnessApiVersion: '1.0'\ntype: [\n".into(),
+    ));
     let answer = server.import(&files).await;
     let resource = &answer["resource"];
     assert_eq!(resource["status"], "FAILED");
-    let bad = resource["filesStatus"].as_array().unwrap().iter().find(|file| file["status"] == "FAILED").unwrap();
+    let bad =
+        resource["filesStatus"].as_array().unwrap().iter().find(|file| file["status"] == "FAILED").unwrap();
     assert_eq!(bad["yamlFilePath"], "Setup/Applications/shop/Services/bad/Index.yaml");
     assert!(bad["problems"][0]["place"]["line"].as_u64().unwrap() >= 1, "{bad:#}");
     let data = server.data("{applications(limit: 1) {pageInfo{total}}}", json!({})).await;
@@ -100,7 +113,13 @@ async fn an_export_gives_the_tree_back() {
         texts.push((entry.name().unwrap().into_owned(), text));
     }
     let answer = server.import(&texts).await;
-    assert!(answer["resource"]["filesStatus"].as_array().unwrap().iter().all(|file| file["change"] == "UNCHANGED"));
+    assert!(
+        answer["resource"]["filesStatus"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|file| file["change"] == "UNCHANGED")
+    );
 }
 
 #[tokio::test]
@@ -121,7 +140,10 @@ async fn wrong_documents_are_told_in_the_resource() {
     let wrong = [
         ("Setup/Applications/shop/Environments/x/Index.yaml", "a: b: c"),
         ("Setup/Applications/shop/Environments/x/Index.yml", "harnessApiVersion: '1.0'\ntype: ENVIRONMENT\n"),
-        ("Setup/Applications/none/Environments/x/Index.yaml", "harnessApiVersion: '1.0'\ntype: ENVIRONMENT\nenvironmentType: PROD\n"),
+        (
+            "Setup/Applications/none/Environments/x/Index.yaml",
+            "harnessApiVersion: '1.0'\ntype: ENVIRONMENT\nenvironmentType: PROD\n",
+        ),
         ("../etc/passwd", "x"),
     ];
     for (path, text) in wrong {
@@ -135,7 +157,8 @@ async fn wrong_documents_are_told_in_the_resource() {
 async fn deletions_take_what_lies_below_and_refuse_what_is_used() {
     let server = Server::shop().await;
     let delete = |paths: &str| {
-        let path = format!("/api/setup-as-code/yaml/delete-entities?accountId=x&filePaths={}", escaped(paths));
+        let path =
+            format!("/api/setup-as-code/yaml/delete-entities?accountId=x&filePaths={}", escaped(paths));
         with_key(Request::delete(path)).body(Body::empty()).unwrap()
     };
     let service = "Setup/Applications/shop/Services/cart/Index.yaml";
@@ -147,8 +170,12 @@ async fn deletions_take_what_lies_below_and_refuse_what_is_used() {
     let (_, answer) = server.json(delete(both)).await;
     assert_eq!(answer["resource"]["status"], "SUCCESS", "{answer:#}");
 
-    let body = json!([{"filePath": "Setup/Applications/shop/Environments/prod/Index.yaml", "fileContent": ""}]).to_string();
-    let request = with_key(Request::delete("/api/setup-as-code/yaml/delete-entities-v2")).body(Body::from(body)).unwrap();
+    let body =
+        json!([{"filePath": "Setup/Applications/shop/Environments/prod/Index.yaml", "fileContent": ""}])
+            .to_string();
+    let request = with_key(Request::delete("/api/setup-as-code/yaml/delete-entities-v2"))
+        .body(Body::from(body))
+        .unwrap();
     let (_, answer) = server.json(request).await;
     assert_eq!(answer["resource"]["responseStatus"], "SUCCESS", "{answer:#}");
     let data = server.data("{infrastructureDefinitions(limit: 10) {nodes{name}}}", json!({})).await;

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::{Server, with_key};
 
-const START: &str = "mutation($i: StartExecutionInput!) { startExecution(input: $i) { clientMutationId warningMessage
+const START: &str =
+    "mutation($i: StartExecutionInput!) { startExecution(input: $i) { clientMutationId warningMessage
     workflowExecution: execution{... on WorkflowExecution{id infrastructure{name}}}
     pipelineExecution: execution{... on PipelineExecution{id status}}
     execution{id status notes startedAt application{id}} } }";
@@ -41,14 +42,24 @@ async fn a_pipeline_starts_once_and_is_read_as_clients_read_it() {
     let execution = server.data(query, json!({"e": id})).await["execution"].clone();
     assert_eq!(execution["cause"], json!({"apiKey": {"name": "tests"}, "using": "GRAPHQL_API"}));
     let stage = &execution["pipelineStageExecutions"][0];
-    assert_eq!((&stage["pipelineStageName"], &stage["pipelineStepName"]), (&json!("STAGE 1"), &json!("regions")));
+    assert_eq!(
+        (&stage["pipelineStageName"], &stage["pipelineStepName"]),
+        (&json!("STAGE 1"), &json!("regions"))
+    );
     assert_eq!(stage["workflowExecutionId"], json!(null));
     let list = "query($e: String!) { executions(filters: [{execution: {operator: EQUALS, values: [$e]}}], limit: 5) {nodes{id status} pageInfo{total}} }";
     assert_eq!(server.data(list, json!({"e": id})).await["executions"]["nodes"][0]["id"], id);
-    let (_, status) = server.get(&format!("/api/external/v1/executions/{id}/status?accountId=x&appId=y")).await;
+    let (_, status) =
+        server.get(&format!("/api/external/v1/executions/{id}/status?accountId=x&appId=y")).await;
     assert_eq!(status, json!({"status": "QUEUED"}));
 
-    let (status, body) = server.send(with_key(Request::get(format!("/api/executions/{id}/events?after=0"))).body(Body::empty()).unwrap()).await;
+    let (status, body) = server
+        .send(
+            with_key(Request::get(format!("/api/executions/{id}/events?after=0")))
+                .body(Body::empty())
+                .unwrap(),
+        )
+        .await;
     assert_eq!(status, StatusCode::OK);
     let event: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&event["seq"], &event["event"]), (&json!(1), &json!("PIPELINE_STARTED")));
@@ -57,7 +68,9 @@ async fn a_pipeline_starts_once_and_is_read_as_clients_read_it() {
 #[tokio::test]
 async fn ids_select_like_names() {
     let server = Server::shop().await;
-    let data = server.data("{infrastructureDefinitions(limit: 10) {nodes{id name environment{name}}}}", json!({})).await;
+    let data = server
+        .data("{infrastructureDefinitions(limit: 10) {nodes{id name environment{name}}}}", json!({}))
+        .await;
     let id = |name: &str| {
         let nodes = data["infrastructureDefinitions"]["nodes"].as_array().unwrap();
         nodes.iter().find(|node| node["name"] == name).unwrap()["id"].as_str().unwrap().to_owned()
@@ -66,7 +79,9 @@ async fn ids_select_like_names() {
     server.data(START, input(&server, "PIPELINE", json!({"type": "ID", "value": both})).await).await;
     let mixed = input(&server, "PIPELINE", json!({"type": "ID", "value": format!("{},us", id("eu"))})).await;
     server.error(START, mixed).await;
-    let elsewhere = input(&server, "PIPELINE", json!({"type": "ID", "value": format!("{},{}", id("eu"), id("lab"))})).await;
+    let elsewhere =
+        input(&server, "PIPELINE", json!({"type": "ID", "value": format!("{},{}", id("eu"), id("lab"))}))
+            .await;
     server.error(START, elsewhere).await;
 }
 
@@ -88,7 +103,9 @@ async fn refusals_name_the_item_and_create_nothing() {
     let mut without = input(&server, "PIPELINE", json!({"type": "NAME", "value": "eu"})).await;
     without["i"]["variableInputs"] = json!([]);
     server.error(START, without).await;
-    let data = server.data("{executions(limit: 10, includeIndirectExecutions: true) {pageInfo{total}}}", json!({})).await;
+    let data = server
+        .data("{executions(limit: 10, includeIndirectExecutions: true) {pageInfo{total}}}", json!({}))
+        .await;
     assert_eq!(data["executions"]["pageInfo"]["total"], 0);
 }
 
@@ -104,7 +121,11 @@ async fn a_workflow_alone_has_one_infrastructure() {
         artifacts{id} rollbackArtifacts{id} outcomes{nodes{... on DeploymentOutcome{service{name} environment{name} infrastructureDefinition{name}}}}
         steps{step name type phase section status attempt tasks{logId}} } } }";
     let execution = server.data(query, json!({"e": execution["id"]})).await["execution"].clone();
-    assert_eq!(execution["inputVariables"], json!([{"name": "infrastructure", "value": "us"}]), "{execution:#}");
+    assert_eq!(
+        execution["inputVariables"],
+        json!([{"name": "infrastructure", "value": "us"}]),
+        "{execution:#}"
+    );
     assert_eq!(execution["outcomes"]["nodes"][0]["infrastructureDefinition"]["name"], "us");
     assert_eq!(execution["steps"][0]["name"], "say hello");
 }
@@ -112,7 +133,8 @@ async fn a_workflow_alone_has_one_infrastructure() {
 #[tokio::test]
 async fn requests_reach_the_inbox_and_wrong_ones_are_refused() {
     let server = Server::shop().await;
-    let data = server.data(START, input(&server, "PIPELINE", json!({"type": "NAME", "value": "eu"})).await).await;
+    let data =
+        server.data(START, input(&server, "PIPELINE", json!({"type": "NAME", "value": "eu"})).await).await;
     let id = data["startExecution"]["execution"]["id"].as_str().unwrap();
     let abort = |body: &str| {
         let path = format!("/gateway/api/executions/{id}?appId=a&routingId=b");
@@ -131,9 +153,18 @@ async fn requests_reach_the_inbox_and_wrong_ones_are_refused() {
     }
     for (mutation, code) in [
         ("rollbackExecution(input: {executionId: $e}) {clientMutationId}", "ROLLBACK_OF_PIPELINE"),
-        ("answerIntervention(input: {executionId: $e, step: 1, answer: RETRY}) {clientMutationId}", "NOTHING_TO_ANSWER"),
-        ("answerUnknownOutcome(input: {executionId: $e, step: 1, ran: true}) {clientMutationId}", "NOTHING_TO_ANSWER"),
-        ("resumeExecution(input: {applicationId: \"a\", pipelineExecutionId: $e, pipelineStageName: \"STAGE 1\"}) {clientMutationId}", "NOT_RESUMABLE"),
+        (
+            "answerIntervention(input: {executionId: $e, step: 1, answer: RETRY}) {clientMutationId}",
+            "NOTHING_TO_ANSWER",
+        ),
+        (
+            "answerUnknownOutcome(input: {executionId: $e, step: 1, ran: true}) {clientMutationId}",
+            "NOTHING_TO_ANSWER",
+        ),
+        (
+            "resumeExecution(input: {applicationId: \"a\", pipelineExecutionId: $e, pipelineStageName: \"STAGE 1\"}) {clientMutationId}",
+            "NOT_RESUMABLE",
+        ),
     ] {
         let error = server.error(&format!("mutation($e: String!) {{ {mutation} }}"), json!({"e": id})).await;
         assert_eq!(error["extensions"]["code"], code, "{error}");

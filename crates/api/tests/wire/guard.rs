@@ -9,10 +9,7 @@ async fn bombs_are_refused() {
     let server = Server::start().await;
     let mut nested = String::from("{...F0}");
     for level in 0..25 {
-        nested += &format!(
-            " fragment F{level} on Query {{ ...F{0} ...F{0} }}",
-            level + 1
-        );
+        nested += &format!(" fragment F{level} on Query {{ ...F{0} ...F{0} }}", level + 1);
     }
     nested += " fragment F25 on Query { serverInfo {version} }";
     let aliases: String = (0..20_000).map(|n| format!("a{n}: serverInfo {{version}} ")).collect();

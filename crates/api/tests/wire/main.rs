@@ -15,8 +15,8 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use manifold_control::model::kind::{ANYWHERE, Class, KindSpec, Player};
 use manifold_control::model::KeyId;
+use manifold_control::model::kind::{ANYWHERE, Class, KindSpec, Player};
 use manifold_control::{Control, Limits, Parts, SystemClock};
 use manifold_store::logs::LogStore;
 use manifold_store::sqlite::SqliteStore;
@@ -59,7 +59,8 @@ impl Server {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemClock::default());
-        let store = Arc::new(SqliteStore::open(&folder.path().join("manifold.db"), clock.clone()).await.unwrap());
+        let store =
+            Arc::new(SqliteStore::open(&folder.path().join("manifold.db"), clock.clone()).await.unwrap());
         let control = Arc::new(Control::new(Parts {
             store: store.clone(),
             logs: LogStore::open(&folder.path().join("logs")).unwrap(),
@@ -136,7 +137,8 @@ impl Server {
 
     async fn import(&self, files: &[(String, String)]) -> Value {
         let archive = zipped(files.iter().map(|(path, text)| (path.as_str(), text.as_bytes())));
-        let request = multipart("/api/setup-as-code/yaml/upsert-entities", &[("file", "setup.zip", &archive)]);
+        let request =
+            multipart("/api/setup-as-code/yaml/upsert-entities", &[("file", "setup.zip", &archive)]);
         self.json(request).await.1
     }
 
@@ -168,7 +170,8 @@ fn multipart(path: &str, parts: &[(&str, &str, &[u8])]) -> Request<Body> {
     let mut body = Vec::new();
     for (name, file, content) in parts {
         body.extend_from_slice(
-            format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\r\n").as_bytes(),
+            format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"; filename=\"{file}\"\r\n\r\n")
+                .as_bytes(),
         );
         body.extend_from_slice(content);
         body.extend_from_slice(b"\r\n");

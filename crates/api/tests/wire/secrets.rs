@@ -21,12 +21,17 @@ async fn values_go_in_and_never_come_out() {
     let server = Server::start().await;
     let secret = text(&server, "token", "very-secret-value").await;
     assert_eq!((&secret["secretManagerId"], &secret["usageScope"]), (&json!(ACCOUNT), &json!(null)));
-    let stored = manifold_store::Store::secret(&*server.store, &secret["id"].as_str().unwrap().into()).await.unwrap().unwrap();
+    let stored = manifold_store::Store::secret(&*server.store, &secret["id"].as_str().unwrap().into())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(!stored.sealed.windows(17).any(|part| part == b"very-secret-value"));
     assert!(!format!("{stored:?}").contains("very-secret-value"));
-    let taken = json!({"i": {"secretType": "ENCRYPTED_TEXT", "encryptedText": {"name": "token", "value": "x"}}});
+    let taken =
+        json!({"i": {"secretType": "ENCRYPTED_TEXT", "encryptedText": {"name": "token", "value": "x"}}});
     assert_eq!(server.error(CREATE, taken).await["extensions"]["code"], "NAME_TAKEN");
-    let manager = server.data("{secretManagerByName(name: \"Harness Secrets Manager\") {id}}", json!({})).await;
+    let manager =
+        server.data("{secretManagerByName(name: \"Harness Secrets Manager\") {id}}", json!({})).await;
     assert_eq!(manager["secretManagerByName"]["id"], ACCOUNT);
     let schema = manifold_api::schema_sdl();
     let types: Vec<&str> = schema.split("\ntype ").filter(|one| one.starts_with("Encrypted")).collect();
@@ -42,11 +47,18 @@ async fn ssh_credentials_name_secrets_that_exist() {
             "sshAuthentication": {"port": 22, "userName": "ops", "sshAuthenticationMethod": {"sshCredentialType": "SSH_KEY",
               "inlineSSHKey": {"sshKeySecretFileId": id}}}}}})
     };
-    assert_eq!(server.error(CREATE, credential(&json!("none"))).await["extensions"]["code"], "SECRET_UNKNOWN");
+    assert_eq!(
+        server.error(CREATE, credential(&json!("none"))).await["extensions"]["code"],
+        "SECRET_UNKNOWN"
+    );
     let data = server.data(CREATE, credential(&key["id"])).await;
     let secret = &data["createSecret"]["secret"];
     assert_eq!(secret["sshAuthentication"], json!({"port": 22, "userName": "ops"}));
-    assert_eq!(secret["kerberosAuthentication"], json!({}), "a fragment that does not match gives an empty object");
+    assert_eq!(
+        secret["kerberosAuthentication"],
+        json!({}),
+        "a fragment that does not match gives an empty object"
+    );
 
     let delete = "mutation($s: String!, $t: SecretType!) { deleteSecret(input: {secretId: $s, secretType: $t}) {clientMutationId} }";
     let error = server.error(delete, json!({"s": key["id"], "t": "ENCRYPTED_TEXT"})).await;

@@ -11,8 +11,14 @@ async fn every_request_form_is_understood_below_both_prefixes() {
     let server = Server::shop().await;
     let forms = [
         ("application/json", r#"{"query":"{applications(limit:5){nodes{name}}}"}"#),
-        ("application/json", r#"{"query":"{applications(limit:5){nodes{name}}}","variables":null,"operationName":null}"#),
-        ("application/json", r#"{"operationName":"Get","query":"{applications(limit:5){nodes{name}}}","variables":{}}"#),
+        (
+            "application/json",
+            r#"{"query":"{applications(limit:5){nodes{name}}}","variables":null,"operationName":null}"#,
+        ),
+        (
+            "application/json",
+            r#"{"operationName":"Get","query":"{applications(limit:5){nodes{name}}}","variables":{}}"#,
+        ),
         ("application/json; charset=utf-8", "{\"query\":\"{\n applications(limit:5)\n{nodes{name}}}\"}"),
         ("text/plain", "{applications(limit:5){nodes{name}}}"),
         ("application/json", "{applications(limit: 5, offset: 0. filters: []) {nodes{name name}}}"),
@@ -25,7 +31,11 @@ async fn every_request_form_is_understood_below_both_prefixes() {
             if body.contains("$l") {
                 assert_eq!(answer["errors"][0]["extensions"]["code"], "QUERY_INVALID", "{answer}");
             } else {
-                assert_eq!(answer, json!({"data": {"applications": {"nodes": [{"name": "shop"}]}}}), "{body}");
+                assert_eq!(
+                    answer,
+                    json!({"data": {"applications": {"nodes": [{"name": "shop"}]}}}),
+                    "{body}"
+                );
             }
         }
     }
