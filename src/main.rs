@@ -1,1 +1,116 @@
-fn main() {}
+//! Manifold: one pipeline in, every infrastructure out. Wiring only: what a command does is in its file or crate.
+
+mod admin_key;
+mod config;
+mod demo;
+mod embedded;
+mod folder;
+mod seed;
+mod server;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use manifold_model::Problem;
+use tracing_subscriber::EnvFilter;
+
+/// Deploys one Workflow to many infrastructures at once, each with its own outcome and its own rollback.
+#[derive(Parser)]
+#[command(name = "manifold", version, max_term_width = 110)]
+struct Manifold {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server
+    Server(Box<config::ServerFlags>),
+    /// Run a server, an SSH fleet of its own, an application, and one deployment to three infrastructures
+    Demo(demo::DemoFlags),
+    #[command(flatten)]
+    Client(manifold_cli::Command),
+}
+
+/// Exit code of a start that was refused (`design.md` 9).
+const REFUSED: u8 = 3;
+/// Exit code of a server that cannot go on.
+const FAILED: u8 = 1;
+
+fn main() -> ExitCode {
+    // Two providers are in the graph of TLS users; the process must name one before the first handshake.
+    if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
+        eprintln!("manifold: another TLS provider was installed first");
+        return ExitCode::from(70);
+    }
+    let command = Manifold::parse().command;
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("manifold: cannot start threads: {error}");
+            return ExitCode::from(70);
+        }
+    };
+    let code = runtime.block_on(run(command));
+    // Commands on hosts and helpers of drivers outlive us by design; nobody waits for them here.
+    runtime.shutdown_background();
+    code
+}
+
+async fn run(command: Command) -> ExitCode {
+    match command {
+        Command::Server(flags) => {
+            log_to_stderr();
+            ended(serve(*flags).await)
+        }
+        Command::Demo(flags) => demo::run(flags).await,
+        Command::Client(command) => manifold_cli::run(command, Manifold::command()).await,
+    }
+}
+
+/// Runs the server until a signal.
+async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
+    let print_config = flags.print_config;
+    let settings = config::settings(flags)?;
+    if print_config {
+        print!("{}", toml::to_string_pretty(&settings)?);
+        return Ok(());
+    }
+    let mut server = server::start(settings).await?;
+    println!("listening on http://{}", server.address);
+    tokio::select! {
+        ended = server.ended() => ended?,
+        stopped = signal() => stopped?,
+    }
+    server.stop().await;
+    Ok(())
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn signal() -> std::io::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+fn ended(result: anyhow::Result<()>) -> ExitCode {
+    let Err(error) = result else { return ExitCode::SUCCESS };
+    match error.downcast_ref::<Problem>() {
+        Some(problem) => {
+            eprintln!("manifold: {problem}");
+            ExitCode::from(REFUSED)
+        }
+        None => {
+            eprintln!("manifold: {error:#}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+/// Logs of the server: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("MANIFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

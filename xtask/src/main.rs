@@ -1,1 +1,89 @@
-fn main() {}
+//! The repository's chores: `cargo xtask tidy`, `schema`, `parts`.
+
+mod codes;
+mod edges;
+mod names;
+mod parts;
+mod sizes;
+mod tree;
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+const USAGE: &str = "usage: cargo xtask tidy [--fast] | schema [--check] | parts";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match words.as_slice() {
+        ["tidy"] => tidy(true),
+        ["tidy", "--fast"] => tidy(false),
+        ["parts"] => parts::install(),
+        ["schema"] => schema(false),
+        ["schema", "--check"] => schema(true),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Checks the house: edges, names, dead files, error pages; with `lints` also rustfmt and clippy.
+fn tidy(lints: bool) -> Result<()> {
+    let root = tree::root()?;
+    let files = tree::rust_files(&root)?;
+    let mut complaints = Vec::new();
+    complaints.extend(edges::check(&root)?);
+    complaints.extend(names::check(&root, &files));
+    complaints.extend(codes::check(&root, &files)?);
+    sizes::print(&root, &files);
+    if lints {
+        run("cargo", &["fmt", "--all", "--check"])?;
+        run("cargo", &["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"])?;
+    }
+    if complaints.is_empty() {
+        println!("tidy: {} files are in order", files.len());
+        return Ok(());
+    }
+    complaints.iter().for_each(|complaint| println!("tidy: {complaint}"));
+    bail!("{} complaints", complaints.len())
+}
+
+/// Writes `schema.graphql` from the code, or checks that it has not drifted.
+fn schema(check: bool) -> Result<()> {
+    let path = tree::root()?.join("schema.graphql");
+    let output = Command::new("cargo")
+        .args(["run", "--quiet", "--locked", "-p", "manifold-api", "--example", "schema"])
+        .output()
+        .context("run the schema example")?;
+    if !output.status.success() {
+        bail!("the schema example failed: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    if !check {
+        return std::fs::write(&path, output.stdout).context("write schema.graphql");
+    }
+    let committed = std::fs::read(&path).context("read schema.graphql")?;
+    if committed != output.stdout {
+        bail!("schema.graphql is not what the code says; run `cargo xtask schema` and commit it");
+    }
+    Ok(())
+}
+
+fn run(program: &str, arguments: &[&str]) -> Result<()> {
+    let status = Command::new(program)
+        .args(arguments)
+        .status()
+        .with_context(|| format!("run {program} {}", arguments.join(" ")))?;
+    if !status.success() {
+        bail!("{program} {} failed", arguments.join(" "));
+    }
+    Ok(())
+}

@@ -49,6 +49,7 @@ impl Control {
         let facts = Facts {
             secrets: Some(&secrets),
             max_legs: self.limits.infrastructures_per_stage as usize,
+            lock_queue_limit: self.limits.lock_queue as usize,
             now: self.now(),
             ..Facts::new(&kinds)
         };

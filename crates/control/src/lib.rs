@@ -18,6 +18,7 @@ pub mod kinds;
 pub mod limits;
 pub mod logs;
 pub mod mentions;
+pub mod open;
 pub mod pause;
 pub mod plans;
 pub mod referrers;
@@ -46,6 +47,7 @@ pub use error::{Error, Result};
 pub use kinds::KindsOnOffer;
 pub use limits::Limits;
 pub use manifold_model as model;
+pub use manifold_secrets::{ExposeSecret, SecretBytes};
 pub use manifold_store::clock::{Clock, SystemClock};
 pub use snapshot::Snapshot;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub struct Limits {
     /// Infrastructures selected for one stage (D6).
     pub infrastructures_per_stage: u32,
+    /// Workflows that may wait for one infrastructure lock (`behaviour.md` 8.1).
+    pub lock_queue: u32,
     /// Notes of an execution, characters.
     pub notes_chars: usize,
     /// Files in one import.
@@ -27,6 +29,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             infrastructures_per_stage: 10_000,
+            lock_queue: 20,
             notes_chars: 10_000,
             import_files: 50_000,
             import_file_bytes: 5 << 20,

@@ -133,10 +133,17 @@ impl Control {
         let kinds = self.kinds.kinds();
         let secrets = self.secret_names().await?;
         let (max_legs, now) = (self.limits.infrastructures_per_stage as usize, self.now());
+        let lock_queue_limit = self.limits.lock_queue as usize;
         let (snapshot, request) = (Arc::clone(snapshot), request.clone());
         let planned = tokio::task::spawn_blocking(move || {
-            let facts =
-                Facts { artifacts: &artifacts, secrets: Some(&secrets), max_legs, now, ..Facts::new(&kinds) };
+            let facts = Facts {
+                artifacts: &artifacts,
+                secrets: Some(&secrets),
+                max_legs,
+                lock_queue_limit,
+                now,
+                ..Facts::new(&kinds)
+            };
             manifold_plan::plan(&request, &snapshot.catalog, &facts)
         })
         .await;

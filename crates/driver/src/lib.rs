@@ -1,6 +1,14 @@
 //! The driver trait, the command wrapper that all drivers use, the contract suites per class, and a scripted fake driver. A driver gets a
 //! resolved task and a context, never an execution (`design.md` 5).
 
+pub mod clock;
+pub mod command;
+pub mod contract;
+pub mod fake;
+pub mod local;
+pub mod noop;
+pub mod script;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +17,7 @@ use bytes::Bytes;
 use manifold_model::kind::KindSpec;
 use manifold_model::secret::SshMethod;
 use manifold_model::task::{FileSource, Outcome, Task};
-use manifold_model::{Failure, Rendered};
+use manifold_model::{Failure, FailureClass, Rendered};
 use tokio_util::sync::CancellationToken;
 
 /// What may be found when looking for a task that was handed out before.
@@ -74,6 +82,23 @@ pub trait Resolver: Send + Sync {
         text: &Rendered,
         facts: &BTreeMap<String, serde_json::Value>,
     ) -> Result<Filled, Failure>;
+    /// Whether a condition over `facts` holds (the assertion of an HTTP step). Here: what it renders to says so; the delegate evaluates it.
+    async fn condition(
+        &self,
+        condition: &Rendered,
+        facts: &BTreeMap<String, serde_json::Value>,
+    ) -> Result<bool, Failure> {
+        let filled = self.render(condition, facts).await?;
+        match filled.text.trim() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Failure::new(
+                FailureClass::Application,
+                manifold_model::code!("CONDITION_NOT_BOOLEAN"),
+                format!("the condition {} is neither true nor false", condition.masked()),
+            )),
+        }
+    }
     /// An SSH credential by name, opened.
     async fn ssh_credential(&self, name: &str) -> Result<OpenCredential, Failure>;
     /// The value of a secret by name (for artifact servers).
@@ -137,4 +162,14 @@ pub struct OpenCredential {
     pub secret: Option<SecretBytes>,
     /// Passphrase of the key.
     pub passphrase: Option<SecretBytes>,
+}
+
+/// The failure of a driver that was given a task of a kind it does not offer.
+#[must_use]
+pub fn wrong_payload(task: &Task) -> Failure {
+    Failure::new(
+        manifold_model::FailureClass::Delegate,
+        manifold_model::code!("KIND_UNKNOWN"),
+        format!("the driver does not know what to do with a task of kind {}", task.kind),
+    )
 }

@@ -102,13 +102,19 @@ impl Evaluator<'_> {
             Ok(None) => return Ok(()),
             Err(error) => return Err(error),
         };
-        match &value {
+        let value = match &value {
             Value::Secret(name) => return Err(secret(name, &expr.span)),
-            Value::Str(text) if text.contains("${") && self.scope.expands(root) => {
-                self.gather_text(text, expr, known)?
-            }
-            _ => {}
-        }
+            Value::Str(text) if text.contains("${") && self.scope.expands(root) => match self.plain(expr) {
+                // Rendered here, so that the delegate need not.
+                Ok(value) => value,
+                Err(error) if error.class == Class::Late => {
+                    self.gather_text(text, expr, known)?;
+                    value
+                }
+                Err(error) => return Err(error),
+            },
+            _ => value,
+        };
         known.insert(path, value);
         Ok(())
     }

@@ -59,7 +59,7 @@ impl Class {
 
     /// Whether a script or a manifest keeps the span as text (`behaviour.md` 12.1) instead of failing.
     pub(crate) fn stays_text(self) -> bool {
-        matches!(self, Self::Syntax | Self::Unresolved | Self::Failed)
+        matches!(self, Self::Syntax | Self::Unresolved | Self::Failed | Self::NotBoolean)
     }
 }
 

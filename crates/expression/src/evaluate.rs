@@ -7,7 +7,7 @@ use manifold_model::{Hole, Piece};
 use crate::error::{Class, ExpressionError};
 use crate::flatten::{Flat, flatten};
 use crate::functor;
-use crate::limits::{MAX_EXPANSIONS, MAX_LIST, MAX_RECURSION, MAX_STEPS, MAX_VALUE, PATTERN_STEPS};
+use crate::limits::{MAX_EXPANSIONS, MAX_LIST, MAX_RECURSION, MAX_STEPS, MAX_VALUE};
 use crate::method;
 use crate::operator::{self, Refusal, truth};
 use crate::parse::parse;
@@ -293,7 +293,7 @@ impl<'a> Evaluator<'a> {
         self.spend(work, span)?;
         if let Some(path) = receiver.path() {
             if functor::is_functor(&path) {
-                self.spend(functor::steps(&path), span)?;
+                self.spend(functor::steps(&path, &values), span)?;
                 return functor::call(&path, method, &values).map_err(|refusal| refused(refusal, span));
             }
             if let Some(result) = self.scope.call(&path, method, &values) {
@@ -302,8 +302,8 @@ impl<'a> Evaluator<'a> {
         }
         let target = self.plain(receiver)?;
         self.spend(target.weight() / 64, span)?;
-        if method::uses_pattern(method) {
-            self.spend(PATTERN_STEPS, span)?;
+        if let (true, Some(Value::Str(regex))) = (method::uses_pattern(method), values.first()) {
+            self.spend(pattern::steps(regex, target.weight()), span)?;
         }
         method::call(&target, method, &values).map_err(|refusal| refused(refusal, span))
     }
@@ -340,7 +340,7 @@ impl<'a> Evaluator<'a> {
                 operator::order(operator, left, right).map(|found| found.is_ge().into())
             }
             Binary::Matches | Binary::NotMatches => {
-                self.spend(PATTERN_STEPS + left.weight() / 64, span)?;
+                self.spend(right.as_str().map_or(1, |regex| pattern::steps(regex, left.weight())), span)?;
                 matches(left, right).map(|found| (found == (operator == Binary::Matches)).into())
             }
             Binary::StartsWith | Binary::EndsWith => operator::edge(operator, left, right).map(Value::Bool),

@@ -4,10 +4,10 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::error::{Class, ExpressionError};
+use crate::error::ExpressionError;
 use crate::limits::MAX_EXPRESSION;
 use crate::scan::span_end;
-use crate::token::is_name_character;
+use crate::token::{is_name_character, syntax};
 
 /// Stands for spliced text that is not known yet; a private-use character, so it occurs in no name.
 pub(crate) const UNKNOWN: char = '\u{E000}';
@@ -58,7 +58,7 @@ pub(crate) fn flatten<'a>(text: &'a str, splice: &mut Splice<'_>) -> Result<Flat
     }
     if text.len() > MAX_EXPRESSION {
         let message = format!("the expression is longer than {MAX_EXPRESSION} bytes");
-        return Err(ExpressionError::new(Class::Limit, 0..text.len(), message));
+        return Err(syntax(0..text.len(), message));
     }
     let mut builder = Builder { text, out: String::with_capacity(text.len()), chunks: Vec::new(), splice };
     builder.walk(0..text.len())?;
@@ -123,7 +123,7 @@ impl Builder<'_, '_, '_> {
         self.chunks.push(Chunk { flat: from..self.out.len(), source: outer, verbatim: false });
         if self.out.len() > MAX_EXPRESSION {
             let message = format!("the expression grows longer than {MAX_EXPRESSION} bytes");
-            return Err(ExpressionError::new(Class::Limit, inner, message));
+            return Err(syntax(inner, message));
         }
         Ok(())
     }

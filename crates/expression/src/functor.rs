@@ -1,7 +1,6 @@
 //! The functors that need nothing but their arguments: `regex`, `json`, `xml`, `aws.tags`, `secrets`.
 
 use crate::error::Class;
-use crate::limits::PATTERN_STEPS;
 use crate::operator::Refusal;
 use crate::value::Value;
 use crate::{json, pattern, xml};
@@ -14,9 +13,12 @@ pub(crate) fn is_functor(path: &str) -> bool {
     matches!(path, "regex" | "json" | "xml" | "aws.tags" | SECRETS)
 }
 
-/// Steps a call is charged beside its arguments.
-pub(crate) fn steps(path: &str) -> usize {
-    if path == "regex" { PATTERN_STEPS } else { 1 }
+/// Steps a call is charged beside reading its arguments.
+pub(crate) fn steps(path: &str, args: &[Value]) -> usize {
+    match (path, args) {
+        ("regex", [Value::Str(regex), .., text]) => pattern::steps(regex, text.weight()),
+        _ => 1,
+    }
 }
 
 /// Calls a functor.

@@ -36,3 +36,5 @@ pub use render::{Mode, Rendering, render};
 pub use scan::{Segment, scan};
 pub use scope::{Lookup, Nothing, Scope, known_scope};
 pub use value::Value;
+
+pub use manifold_model::Hole;

@@ -20,10 +20,10 @@ pub const MAX_LIST: usize = 10_000;
 pub const MAX_ERRORS: usize = 50;
 /// Longest regular expression, in bytes.
 pub const MAX_PATTERN: usize = 4 * 1024;
-/// Memory of one compiled regular expression, in bytes.
-pub const MAX_PATTERN_MEMORY: usize = 1024 * 1024;
-/// Steps that compiling a regular expression is charged.
-pub const PATTERN_STEPS: usize = 500;
+/// Memory of one compiled regular expression, in bytes. It also bounds the time for one byte of text.
+pub const MAX_PATTERN_MEMORY: usize = 512 * 1024;
+/// Steps that a regular expression with counted repetition is charged.
+pub const PATTERN_STEPS: usize = 4_000;
 /// How deep an XML document may be.
 pub const MAX_XML_DEPTH: usize = 64;
 /// Most nodes of an XML document.

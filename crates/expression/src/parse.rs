@@ -3,23 +3,23 @@
 
 use std::ops::Range;
 
-use crate::error::{Class, ExpressionError};
+use crate::error::ExpressionError;
 use crate::limits::{MAX_DEPTH, MAX_EXPRESSION};
 use crate::syntax::{Binary, Expr, Node, Unary};
 use crate::token::{Kind, Part, Token, syntax, tokens};
 use crate::value::Value;
 
 /// Words that are never a name of their own.
-const WORDS: [&str; 18] = [
+const WORDS: [&str; 17] = [
     "or", "and", "eq", "ne", "lt", "gt", "le", "ge", "div", "mod", "not", "null", "true", "false", "new",
-    "var", "return", "if",
+    "var", "return",
 ];
 
 /// Parses a whole expression.
 pub(crate) fn parse(text: &str) -> Result<Expr, ExpressionError> {
     if text.len() > MAX_EXPRESSION {
         let message = format!("the expression is longer than {MAX_EXPRESSION} bytes");
-        return Err(ExpressionError::new(Class::Limit, 0..text.len(), message));
+        return Err(syntax(0..text.len(), message));
     }
     part(text, 0..text.len(), 0)
 }
@@ -294,6 +294,6 @@ impl Parser<'_> {
 }
 
 fn too_deep(span: Range<usize>) -> ExpressionError {
-    ExpressionError::new(Class::Limit, span, format!("the expression nests deeper than {MAX_DEPTH}"))
+    syntax(span, format!("the expression nests deeper than {MAX_DEPTH}"))
         .hint("split it over several variables")
 }

@@ -29,7 +29,7 @@ pub fn references(text: &str) -> Vec<String> {
             }
             Segment::Open(range) | Segment::Text(range) => {
                 let rest = text.get(range.end..).unwrap_or_default();
-                let line = rest.find(['}', '\n']).and_then(|end| rest.get(..end)).unwrap_or(rest);
+                let line = rest.find(['}', '\n', '$']).and_then(|end| rest.get(..end)).unwrap_or(rest);
                 guess(
                     line.get(..line.floor_char_boundary(crate::limits::MAX_EXPRESSION)).unwrap_or_default(),
                     &mut found,

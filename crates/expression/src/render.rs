@@ -38,6 +38,10 @@ pub struct Rendering {
 /// # Errors
 /// All that is wrong, in the order of the text, with spans of `text`.
 pub fn render(text: &str, scope: &dyn Scope, mode: Mode) -> Result<Rendering, Vec<ExpressionError>> {
+    if text.len() > MAX_TEXT {
+        let message = format!("the text is larger than {} MB", MAX_TEXT / 1024 / 1024);
+        return Err(vec![ExpressionError::new(Class::Limit, 0..text.len(), message)]);
+    }
     let mut evaluator = Evaluator::new(scope, mode);
     let mut renderer = Renderer::new(&mut evaluator);
     renderer.text(text);

@@ -241,12 +241,24 @@ pub enum EventKind {
         /// Where it stands: section or workflow level, which strategy, or why none applies.
         why: String,
     },
+    /// No failure strategy applies to a failed attempt: the execution ends FAILED and nothing is rolled back.
+    StrategyMissing {
+        /// Step.
+        step: StepKey,
+        /// Attempt.
+        attempt: u32,
+        /// Why none applies.
+        why: String,
+    },
     /// The next attempt waits for its time.
     RetryScheduled {
         /// Step.
         step: StepKey,
         /// The attempt that comes.
         attempt: u32,
+        /// Attempts allowed in all.
+        #[serde(default)]
+        of: u32,
         /// When.
         due: Millis,
     },

@@ -104,6 +104,8 @@ pub enum WaitReason {
         /// When the execution counts as stuck.
         until: Millis,
     },
+    /// The store's answer to what was last deployed on the targets.
+    History {},
     /// A limit on how much runs at once.
     Limit {
         /// Which.

@@ -65,8 +65,10 @@ pub type Result<T> = std::result::Result<T, StoreError>;
 /// A wake-up hint: something may have changed. Lost hints cost time, never work; a poll stands behind each.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Hint {
-    /// Events were appended to, or an inbox item put for, this execution.
+    /// Events were appended to this execution.
     Execution(ExecutionId),
+    /// This execution has something to look at: it is new, or something was put into its inbox, or a leg of it ended.
+    Inbox(ExecutionId),
     /// Rows of executions changed (for lists); parent of the row, if it is a leg.
     Rows(Option<ExecutionId>),
     /// Tasks are waiting for delegates.
@@ -533,6 +535,8 @@ pub struct Page<T> {
 /// The storage contract. Every write is one transaction, durable when it returns.
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
+    /// Folds what has been written since into the database file, where a home keeps it apart; a chore.
+    async fn checkpoint(&self) -> Result<()>;
     /// Wake-up hints from now on.
     fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint>;
 

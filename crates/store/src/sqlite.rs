@@ -75,7 +75,7 @@ impl SqliteStore {
     ///
     /// # Errors
     /// The database cannot be written.
-    pub async fn checkpoint(&self) -> Result<u64> {
+    pub async fn fold_write_ahead_log(&self) -> Result<u64> {
         self.readers
             .outside(|db| {
                 let (log, moved) = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| {

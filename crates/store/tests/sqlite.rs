@@ -90,7 +90,7 @@ async fn the_log_is_moved_and_a_backup_is_a_store() {
     }
     let log = home.folder.path().join("manifold.db-wal");
     assert!(log.metadata().unwrap().len() > 0);
-    assert_eq!(store.checkpoint().await.unwrap(), 0);
+    assert_eq!(store.fold_write_ahead_log().await.unwrap(), 0);
     assert_eq!(log.metadata().unwrap().len(), 0);
     store.check().await.unwrap();
     let mode = home.folder.path().join("manifold.db").metadata().unwrap().permissions().mode();

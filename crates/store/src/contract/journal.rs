@@ -99,7 +99,7 @@ async fn the_inbox_is_consumed_with_the_events(store: &dyn Store) {
     };
     let mut hints = store.hints();
     store.send(&id, request("a")).await.unwrap();
-    assert_eq!(hints.try_recv().unwrap(), crate::Hint::Execution(id.clone()));
+    assert_eq!(hints.try_recv().unwrap(), crate::Hint::Inbox(id.clone()));
     store.send(&id, request("b")).await.unwrap();
     let missing = store.send(&"nobody".into(), request("c")).await;
     assert!(matches!(missing, Err(StoreError::Missing(_))));

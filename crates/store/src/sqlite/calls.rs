@@ -27,6 +27,10 @@ use crate::{
 
 #[async_trait]
 impl Store for SqliteStore {
+    async fn checkpoint(&self) -> Result<()> {
+        self.fold_write_ahead_log().await.map(drop)
+    }
+
     fn hints(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
     }

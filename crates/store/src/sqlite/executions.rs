@@ -77,6 +77,10 @@ pub(super) fn insert(writing: &mut Writing<'_>, new: &NewExecution) -> Result<i6
             .execute([row.entity.id.as_str()])?;
     }
     writing.hint(Hint::Execution(row.id.clone()));
+    // Legs are told by whoever creates them.
+    if row.parent.is_none() {
+        writing.hint(Hint::Inbox(row.id.clone()));
+    }
     writing.hint(Hint::Rows(row.parent.clone()));
     Ok(number)
 }

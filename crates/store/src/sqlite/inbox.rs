@@ -16,7 +16,7 @@ pub(super) fn put(writing: &mut Writing<'_>, execution: i64, id: &str, item: &In
     writing
         .sql("INSERT INTO inbox (execution, completes, item) VALUES (?1, 0, ?2)")?
         .execute(params![execution, to_json(item)?])?;
-    writing.hint_execution(id);
+    writing.hint_inbox(id);
     Ok(())
 }
 
@@ -34,7 +34,7 @@ fn put_completes(writing: &mut Writing<'_>, parent: i64, id: &str) -> Result<()>
              (SELECT 1 FROM inbox WHERE execution = ?1 AND completes = 1)",
         )?
         .execute(params![parent, to_json(&InboxItem::Completions {})?])?;
-    writing.hint_execution(id);
+    writing.hint_inbox(id);
     Ok(())
 }
 

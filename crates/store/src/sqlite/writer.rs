@@ -42,8 +42,8 @@ impl Writing<'_> {
     }
 
     /// Hints that an execution has something to look at.
-    pub(super) fn hint_execution(&mut self, execution: &str) {
-        self.hints.push(Hint::Execution(ExecutionId::from(execution)));
+    pub(super) fn hint_inbox(&mut self, execution: &str) {
+        self.hints.push(Hint::Inbox(ExecutionId::from(execution)));
     }
 
     /// Runs a piece of work so that its failure undoes this piece only, hints included.

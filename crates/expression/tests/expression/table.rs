@@ -1,5 +1,4 @@
 //! Inputs and outputs as the documentation gives them (`behaviour.md` 12, 6.5), and the rules of the language around them.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::collections::BTreeMap;
 
@@ -8,7 +7,7 @@ use manifold_model::{Hole, Piece};
 use serde_json::json;
 
 /// A leg's scope as the server has it.
-struct Leg(BTreeMap<String, Value>);
+pub(crate) struct Leg(BTreeMap<String, Value>);
 
 impl Scope for Leg {
     fn lookup(&self, root: &str) -> Lookup {
@@ -30,7 +29,7 @@ impl Scope for Leg {
     }
 }
 
-fn leg() -> Leg {
+pub(crate) fn leg() -> Leg {
     let roots = json!({
         "app": {"name": "Shop", "defaults": {"RUNTIME_PATH": "$HOME/${app.name}/${env.name}"}},
         "service": {"name": "cart"},

@@ -1,0 +1,31 @@
+# make demo   the main job on this machine, nothing to set up: server, SSH fleet, application, one deployment to three infrastructures
+# make test   everything that must pass; installs what the tests stand on
+# make check  the fast part of it: format, lints, unit tests
+# make build  the binary: target/release/manifold
+
+CARGO ?= cargo
+ONCE ?=
+
+.PHONY: build demo test check parts
+
+build:
+	$(CARGO) build --release --locked --bin manifold
+
+demo: build
+	target/release/manifold demo $(if $(ONCE),--once)
+
+# One profile for the product and its tests: everything is built once.
+test: parts
+	$(CARGO) xtask tidy
+	$(CARGO) build --release --locked --bin manifold
+	$(CARGO) test --release --workspace --locked
+
+check:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) xtask tidy --fast
+	$(CARGO) test --workspace --locked --lib
+
+# Installs the programs that the tests talk to; without the rights it prints the one command to run.
+parts:
+	$(CARGO) xtask parts

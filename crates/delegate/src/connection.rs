@@ -1,0 +1,255 @@
+//! One connection to a server, from hello to its end.
+
+use std::sync::Arc;
+
+use manifold_link::limits::{HEARTBEAT, SILENCE_LIMIT};
+use manifold_link::{
+    FromDelegate, FromServer, Hello, Lease, LinkError, OutcomeAck, Receiver, Sender, TaskFrame, TaskOutcome,
+    VERSIONS, delegate_end, greet,
+};
+use manifold_model::task::Outcome;
+use manifold_model::{Failure, FailureClass, TaskId, code};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::held::{Place, Work};
+use crate::limits::OVERBOOKING;
+use crate::work::Life;
+use crate::{DelegateError, Ended, Shared};
+
+/// Forgets the connection however it ends.
+struct Disconnect<'a>(&'a Shared);
+
+impl Drop for Disconnect<'_> {
+    fn drop(&mut self) {
+        self.0.outbox.disconnect();
+    }
+}
+
+/// Serves one connection.
+pub(crate) async fn serve<S>(
+    shared: &Arc<Shared>,
+    stream: S,
+    shutdown: CancellationToken,
+) -> Result<Ended, DelegateError>
+where
+    S: AsyncRead + AsyncWrite + Send + 'static,
+{
+    let (mut send, mut receive) = delegate_end(stream);
+    let welcome = greet(&mut send, &mut receive, hello(shared)).await?;
+    let lease = welcome.lease;
+    shared.asks.connect(lease.fence);
+    shared.outbox.connect();
+    let _disconnect = Disconnect(shared);
+    // In this order: whatever changes from here on is pushed by itself, and coming twice does no harm.
+    for kept in shared.config.spool.unacknowledged() {
+        shared.outbox.push(FromDelegate::Outcome(kept));
+    }
+    tracing::info!(delegate = %shared.config.name, fence = lease.fence, "connected");
+
+    let drained = Notify::new();
+    let ended = tokio::select! {
+        biased;
+        ended = read(shared, &mut receive, &lease, &drained) => ended,
+        error = write(shared, &mut send) => Err(error.into()),
+        ended = leave(shared, &shutdown, &drained) => Ok(ended),
+    };
+    if ended.is_ok() {
+        // The last acknowledgements are in; a server that is gone already is no error.
+        drop(timeout(HEARTBEAT, send.close()).await);
+    }
+    ended
+}
+
+fn hello(shared: &Shared) -> Hello {
+    let config = &shared.config;
+    let mut selectors = vec![config.name.clone()];
+    selectors.extend(config.selectors.iter().filter(|selector| **selector != config.name).cloned());
+    let taken = u32::try_from(shared.held.len()).unwrap_or(u32::MAX);
+    Hello {
+        versions: VERSIONS.to_vec(),
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        delegate: Some(config.id.clone()),
+        name: config.name.clone(),
+        selectors,
+        kinds: shared.kinds.clone(),
+        capabilities: config.capabilities.clone(),
+        free: config.max_tasks.saturating_sub(taken),
+    }
+}
+
+/// Waits until it is time to go: shut down or drained, and everything acknowledged.
+async fn leave(shared: &Shared, shutdown: &CancellationToken, drained: &Notify) -> Ended {
+    tokio::select! {
+        () = shutdown.cancelled() => {
+            shared.outbox.push(FromDelegate::Leaving);
+            if timeout(shared.config.shutdown_grace, shared.held.empty()).await.is_err() {
+                tracing::warn!(tasks = shared.held.len(), "left tasks running; they are found again by their markers");
+            }
+            shared.held.abandon();
+            Ended::Shutdown
+        }
+        () = drained.notified() => {
+            shared.outbox.push(FromDelegate::Leaving);
+            shared.held.empty().await;
+            Ended::Drained
+        }
+    }
+}
+
+async fn write(shared: &Shared, send: &mut Sender<FromDelegate>) -> LinkError {
+    loop {
+        let batch = match timeout(HEARTBEAT, shared.outbox.next()).await {
+            Ok(batch) => batch,
+            Err(_) => {
+                let running = u32::try_from(shared.held.running()).unwrap_or(u32::MAX);
+                [FromDelegate::Heartbeat { running }].into()
+            }
+        };
+        for message in batch {
+            match send.feed(&message).await {
+                Ok(()) => {}
+                Err(LinkError::TooLarge { what, size, limit }) => {
+                    shared.too_large(message, &format!("a {what} of {size} bytes exceeds {limit} bytes"));
+                }
+                Err(error) => return error,
+            }
+        }
+        if let Err(error) = send.flush().await {
+            return error;
+        }
+    }
+}
+
+async fn read(
+    shared: &Arc<Shared>,
+    receive: &mut Receiver<FromServer>,
+    lease: &Lease,
+    drained: &Notify,
+) -> Result<Ended, DelegateError> {
+    loop {
+        let message = match timeout(SILENCE_LIMIT, receive.recv()).await {
+            Ok(message) => message?,
+            Err(_) => {
+                return Err(
+                    LinkError::Stalled { what: "say anything", seconds: SILENCE_LIMIT.as_secs() }.into()
+                );
+            }
+        };
+        match message {
+            None => return Ok(Ended::ServerClosed),
+            Some(FromServer::Task(frame)) => shared.take(*frame, lease)?,
+            Some(FromServer::Cancel { task }) => shared.cancel(&task),
+            Some(FromServer::OutcomeAck(ack)) => shared.acknowledged(&ack),
+            Some(FromServer::LogCredit { bytes }) => shared.outbox.credit(bytes),
+            Some(FromServer::Answer { id, answer }) => shared.asks.answer(id, answer),
+            Some(FromServer::Ping { nonce }) => shared.outbox.push(FromDelegate::Pong { nonce }),
+            Some(FromServer::Drain) => drained.notify_one(),
+            Some(other @ (FromServer::Welcome(_) | FromServer::Refused(_))) => {
+                return Err(LinkError::Unexpected { found: other.name(), expected: "a task" }.into());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// A task is handed over: starts it, unless it runs here already or has ended here.
+    fn take(self: &Arc<Self>, frame: TaskFrame, lease: &Lease) -> Result<(), DelegateError> {
+        let TaskFrame { task, deliveries, fence } = frame;
+        let lease = Lease { holder: lease.holder.clone(), fence };
+        let id = task.id.clone();
+        let cancel = CancellationToken::new();
+        let fresh = self.held.with(|places| {
+            if let Some(place) = places.get_mut(&id) {
+                self.hand_over_again(&id, place, &lease);
+                return Ok(false);
+            }
+            if places.len() >= self.config.max_tasks as usize * OVERBOOKING {
+                return Err(DelegateError::Overfull { task: id.clone(), places: self.config.max_tasks });
+            }
+            let known = self.config.spool.take_over(&id, &lease);
+            let ended = known.is_some();
+            let work = (!ended).then(|| Work { cancel: cancel.clone(), abort: None });
+            places.insert(id.clone(), Place { lease: lease.clone(), work });
+            if let Some(outcome) = known {
+                self.outbox.push(FromDelegate::Outcome(outcome));
+            }
+            Ok(!ended)
+        })?;
+        if fresh {
+            self.outbox.push(FromDelegate::Started { task: id.clone(), fence });
+            let life = Life { shared: self.clone(), task, deliveries, run: fence, cancel };
+            let abort = tokio::spawn(life.live()).abort_handle();
+            self.held.with(|places| {
+                if let Some(work) = places.get_mut(&id).and_then(|place| place.work.as_mut()) {
+                    work.abort = Some(abort);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// A task that has a place here comes again, after a reconnect: only its lease is new.
+    fn hand_over_again(&self, id: &TaskId, place: &mut Place, lease: &Lease) {
+        if place.lease == *lease {
+            return;
+        }
+        place.lease = lease.clone();
+        // The server counts a place for it, this side has one for it already.
+        self.outbox.push(FromDelegate::Credit { tasks: 1 });
+        if place.work.is_some() {
+            self.outbox.push(FromDelegate::Started { task: id.clone(), fence: lease.fence });
+            self.asks.ask_again(id);
+        } else if let Some(outcome) = self.config.spool.take_over(id, lease) {
+            self.outbox.push(FromDelegate::Outcome(outcome));
+        }
+    }
+
+    fn cancel(&self, task: &TaskId) {
+        self.held.with(|places| {
+            if let Some(work) = places.get(task).and_then(|place| place.work.as_ref()) {
+                work.cancel.cancel();
+            }
+        });
+    }
+
+    /// An outcome was taken: its place is free.
+    fn acknowledged(&self, ack: &OutcomeAck) {
+        if self.config.spool.acknowledge(ack) {
+            self.held.with(|places| places.remove(&ack.task));
+        }
+    }
+
+    /// A task has ended: its outcome is kept, and said.
+    pub(crate) fn ended(&self, task: TaskId, outcome: Outcome) {
+        let ended = self.held.with(|places| {
+            let place = places.get_mut(&task)?;
+            place.work = None;
+            let ended = TaskOutcome { task, lease: place.lease.clone(), outcome };
+            self.config.spool.keep(ended.clone());
+            Some(ended)
+        });
+        if let Some(ended) = ended {
+            self.outbox.push(FromDelegate::Outcome(ended));
+        }
+    }
+
+    /// A message that fits no frame: what waits for it must hear of it.
+    fn too_large(&self, message: FromDelegate, why: &str) {
+        let failure = Failure::new(
+            FailureClass::Delegate,
+            code!("RESULT_TOO_LARGE"),
+            format!("the result cannot be sent to the server: {why}"),
+        )
+        .hint("publish less: write large output to the log or to a file");
+        match message {
+            FromDelegate::Outcome(ended) => self.ended(ended.task, Outcome::failed(failure)),
+            FromDelegate::Request(request) => {
+                self.asks.answer(request.id, manifold_link::Answer::Refused(Box::new(failure)));
+            }
+            other => tracing::error!(message = other.name(), why, "a message was not sent"),
+        }
+    }
+}

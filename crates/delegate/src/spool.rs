@@ -1,0 +1,82 @@
+//! Where outcomes rest until the server has recorded them.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use manifold_link::{Lease, OutcomeAck, TaskOutcome};
+use manifold_model::TaskId;
+
+use crate::limits::MAX_STALE_OUTCOMES;
+
+/// Keeps outcomes until they are acknowledged. On disk for a delegate of its own; inside the server memory suffices, because a command's
+/// marker tells the outcome after a crash (`design.md` 6). Bounded by the delegate's places.
+pub trait Spool: Send + Sync {
+    /// Keeps an outcome; replaces an earlier one of the same task.
+    fn keep(&self, outcome: TaskOutcome);
+    /// Takes an acknowledgement; `true` when it was for the outcome kept. A stale outcome is set aside: it is not sent again, but found
+    /// by [`Spool::take_over`].
+    fn acknowledge(&self, ack: &OutcomeAck) -> bool;
+    /// The task was handed out again: its outcome, if one is kept or set aside, from now on under the new lease.
+    fn take_over(&self, task: &TaskId, lease: &Lease) -> Option<TaskOutcome>;
+    /// What has to be sent again on a new connection.
+    fn unacknowledged(&self) -> Vec<TaskOutcome>;
+}
+
+/// A spool in memory.
+#[derive(Default)]
+pub struct MemorySpool {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    kept: HashMap<TaskId, TaskOutcome>,
+    stale: HashMap<TaskId, TaskOutcome>,
+    /// Order in which outcomes went stale; may name tasks that were taken over since.
+    stale_order: VecDeque<TaskId>,
+}
+
+impl MemorySpool {
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Spool for MemorySpool {
+    fn keep(&self, outcome: TaskOutcome) {
+        self.state().kept.insert(outcome.task.clone(), outcome);
+    }
+
+    fn acknowledge(&self, ack: &OutcomeAck) -> bool {
+        let mut state = self.state();
+        if state.kept.get(&ack.task).is_none_or(|kept| kept.lease.fence != ack.fence) {
+            return false;
+        }
+        let Some(outcome) = state.kept.remove(&ack.task) else { return false };
+        if !ack.recorded {
+            state.stale_order.push_back(ack.task.clone());
+            state.stale.insert(ack.task.clone(), outcome);
+            while state.stale_order.len() > MAX_STALE_OUTCOMES {
+                if let Some(oldest) = state.stale_order.pop_front() {
+                    state.stale.remove(&oldest);
+                }
+            }
+        }
+        true
+    }
+
+    fn take_over(&self, task: &TaskId, lease: &Lease) -> Option<TaskOutcome> {
+        let mut state = self.state();
+        let mut outcome = match state.kept.remove(task) {
+            Some(outcome) => outcome,
+            None => state.stale.remove(task)?,
+        };
+        outcome.lease = lease.clone();
+        state.kept.insert(task.clone(), outcome.clone());
+        Some(outcome)
+    }
+
+    fn unacknowledged(&self) -> Vec<TaskOutcome> {
+        self.state().kept.values().cloned().collect()
+    }
+}

@@ -1,0 +1,12 @@
+//! Scenarios and properties of whole executions, through the public API only.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod build;
+mod cost;
+mod legs;
+mod pipelines;
+mod properties;
+mod rendering;
+mod repairs;
+mod requests;
+mod runner;

@@ -1,0 +1,4 @@
+//! The real parts that tests stand on; a part that cannot be started is an error, never a skipped test. Tests only.
+
+pub mod server;
+pub mod sshd;

@@ -1,0 +1,269 @@
+//! The server's configuration: one typed tree. Flags win over the environment (`MANIFOLD_…`), that over the file, that over the defaults. Unknown
+//! keys of the file are refused with their position, before a port is bound.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use manifold_model::{Problem, code};
+use serde::{Deserialize, Serialize};
+
+/// Flags of `manifold server`; each is also a variable `MANIFOLD_…` and, but for `--config` and `--print-config`, a key of the file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ServerFlags {
+    /// Folder for the store, logs and the key that wraps secret keys; made when absent
+    #[arg(long, env = "MANIFOLD_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address to listen on
+    #[arg(long, env = "MANIFOLD_LISTEN", value_name = "ADDR:PORT")]
+    pub listen: Option<SocketAddr>,
+    /// How people and clients reach this server, for links
+    #[arg(long, env = "MANIFOLD_PUBLIC_URL", value_name = "URL")]
+    pub public_url: Option<String>,
+    /// Account id of a new store
+    #[arg(long, env = "MANIFOLD_SERVER_ACCOUNT_ID", value_name = "ID")]
+    pub account_id: Option<String>,
+    /// File with the administrator's API key; made (mode 0600) when absent
+    #[arg(long, env = "MANIFOLD_ADMIN_API_KEY_FILE", value_name = "FILE")]
+    pub admin_api_key_file: Option<PathBuf>,
+    /// File with the key that wraps secret keys [default: DIR/key]
+    #[arg(long, env = "MANIFOLD_KEY_FILE", value_name = "FILE")]
+    pub key_file: Option<PathBuf>,
+    /// Configuration tree (Setup/…) to import at start
+    #[arg(long, env = "MANIFOLD_SEED", value_name = "DIR")]
+    pub seed: Option<PathBuf>,
+    /// Do not run a delegate inside the server
+    #[arg(long, env = "MANIFOLD_NO_DELEGATE")]
+    pub no_delegate: bool,
+    /// Listen on a non-loopback address without TLS
+    #[arg(long, env = "MANIFOLD_INSECURE_HTTP")]
+    pub insecure_http: bool,
+    /// Offer kinds that exist for tests and measurements (NOOP)
+    #[arg(long, env = "MANIFOLD_ENABLE_TEST_KINDS")]
+    pub enable_test_kinds: bool,
+    /// Host keys of SSH targets: `known-hosts` refuses unknown hosts, `accept-new` writes them down at first sight
+    #[arg(long, env = "MANIFOLD_SSH_HOST_KEYS", value_name = "POLICY")]
+    pub ssh_host_keys: Option<HostKeys>,
+    /// Known-hosts file, may be given several times [default: DIR/known_hosts, ~/.ssh/known_hosts, /etc/ssh/ssh_known_hosts]
+    #[arg(long, env = "MANIFOLD_SSH_KNOWN_HOSTS", value_name = "FILE", value_delimiter = ',')]
+    pub ssh_known_hosts: Vec<PathBuf>,
+    /// Configuration file
+    #[arg(long, env = "MANIFOLD_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print the effective configuration and exit
+    #[arg(long)]
+    pub print_config: bool,
+}
+
+/// What to do with host keys of SSH targets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostKeys {
+    /// Only keys that a known-hosts file names.
+    KnownHosts,
+    /// A host seen for the first time is written down; a changed key is refused.
+    AcceptNew,
+}
+
+/// The effective configuration.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// Folder for everything that lasts.
+    pub data: PathBuf,
+    /// Address to listen on.
+    pub listen: SocketAddr,
+    /// How people and clients reach this server.
+    pub public_url: Option<String>,
+    /// Account id of a new store.
+    pub account_id: Option<String>,
+    /// File with the administrator's API key.
+    pub admin_api_key_file: Option<PathBuf>,
+    /// File with the key that wraps secret keys.
+    pub key_file: Option<PathBuf>,
+    /// Configuration tree to import at start.
+    pub seed: Option<PathBuf>,
+    /// No delegate inside the server.
+    pub no_delegate: bool,
+    /// Plain HTTP on a non-loopback address.
+    pub insecure_http: bool,
+    /// Test kinds.
+    pub enable_test_kinds: bool,
+    /// SSH.
+    pub ssh: SshSettings,
+    /// Limits.
+    pub limits: LimitSettings,
+}
+
+/// SSH settings of the delegate inside the server.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SshSettings {
+    /// Policy.
+    pub host_keys: HostKeys,
+    /// Known-hosts files; empty: the usual ones.
+    pub known_hosts: Vec<PathBuf>,
+}
+
+/// Limits that may be changed (`docs/limits.md`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitSettings {
+    /// Infrastructures in one selection (D6).
+    pub legs_per_element: u32,
+    /// Workflows that may wait for one infrastructure lock.
+    pub lock_queue: u32,
+    /// Seconds that a task waits for a delegate.
+    pub delegate_wait_seconds: u64,
+    /// Tasks that the delegate inside the server runs at once.
+    pub delegate_tasks: u32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("manifold-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            public_url: None,
+            account_id: None,
+            admin_api_key_file: None,
+            key_file: None,
+            seed: None,
+            no_delegate: false,
+            insecure_http: false,
+            enable_test_kinds: false,
+            ssh: SshSettings::default(),
+            limits: LimitSettings::default(),
+        }
+    }
+}
+
+impl Default for SshSettings {
+    fn default() -> Self {
+        Self { host_keys: HostKeys::KnownHosts, known_hosts: Vec::new() }
+    }
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { legs_per_element: 10_000, lock_queue: 20, delegate_wait_seconds: 600, delegate_tasks: 512 }
+    }
+}
+
+/// Reads the file, if any, and lays the flags over it.
+///
+/// # Errors
+/// The file cannot be read or holds what is not known; the address needs TLS.
+pub fn settings(flags: ServerFlags) -> Result<Settings, Problem> {
+    let mut settings = match &flags.config {
+        Some(path) => file(path)?,
+        None => Settings::default(),
+    };
+    overlay(&mut settings, flags);
+    // Attempt folders are found again by their path after a restart from another folder.
+    settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
+    if !settings.listen.ip().is_loopback() && !settings.insecure_http {
+        return Err(Problem::new(
+            code!("INSECURE_LISTEN"),
+            format!("refusing to listen on {} without TLS", settings.listen),
+        )
+        .hint("listen on a loopback address behind a TLS proxy, or say --insecure-http"));
+    }
+    Ok(settings)
+}
+
+fn file(path: &Path) -> Result<Settings, Problem> {
+    let problem = |detail: String| {
+        Problem::new(code!("CONFIG_INVALID"), format!("the configuration file {} is refused", path.display()))
+            .detail(detail)
+            .hint("compare with `manifold server --print-config`")
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
+    toml::from_str(&text).map_err(|error| problem(error.to_string()))
+}
+
+fn overlay(settings: &mut Settings, flags: ServerFlags) {
+    if let Some(data) = flags.data {
+        settings.data = data;
+    }
+    if let Some(listen) = flags.listen {
+        settings.listen = listen;
+    }
+    settings.public_url = flags.public_url.or(settings.public_url.take());
+    settings.account_id = flags.account_id.or(settings.account_id.take());
+    settings.admin_api_key_file = flags.admin_api_key_file.or(settings.admin_api_key_file.take());
+    settings.key_file = flags.key_file.or(settings.key_file.take());
+    settings.seed = flags.seed.or(settings.seed.take());
+    settings.no_delegate |= flags.no_delegate;
+    settings.insecure_http |= flags.insecure_http;
+    settings.enable_test_kinds |= flags.enable_test_kinds;
+    if let Some(host_keys) = flags.ssh_host_keys {
+        settings.ssh.host_keys = host_keys;
+    }
+    if !flags.ssh_known_hosts.is_empty() {
+        settings.ssh.known_hosts = flags.ssh_known_hosts;
+    }
+}
+
+impl Settings {
+    /// File with the administrator's API key.
+    pub fn admin_key_path(&self) -> PathBuf {
+        self.admin_api_key_file.clone().unwrap_or_else(|| self.data.join("admin-api-key"))
+    }
+
+    /// File with the key that wraps secret keys.
+    pub fn key_path(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.data.join("key"))
+    }
+
+    /// Known-hosts files, the first of which `accept-new` writes to.
+    pub fn known_hosts(&self) -> Vec<PathBuf> {
+        if !self.ssh.known_hosts.is_empty() {
+            return self.ssh.known_hosts.clone();
+        }
+        let mut files = vec![self.data.join("known_hosts")];
+        if let Some(home) = std::env::var_os("HOME") {
+            files.push(Path::new(&home).join(".ssh/known_hosts"));
+        }
+        files.push(PathBuf::from("/etc/ssh/ssh_known_hosts"));
+        files
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_unknown_keys_are_refused_with_their_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("manifold.toml");
+        std::fs::write(&path, "listen = \"127.0.0.1:1\"\n[limits]\nlock_queue = 3\n").unwrap();
+        let flags = ServerFlags {
+            config: Some(path.clone()),
+            listen: Some("127.0.0.1:2".parse().unwrap()),
+            ..ServerFlags::default()
+        };
+        let settings = settings(flags).unwrap();
+        assert_eq!(settings.listen.port(), 2);
+        assert_eq!(settings.limits.lock_queue, 3);
+        std::fs::write(&path, "listen = \"127.0.0.1:1\"\nlisten_on = 3\n").unwrap();
+        let refused =
+            super::settings(ServerFlags { config: Some(path), ..ServerFlags::default() }).unwrap_err();
+        assert!(refused.detail.unwrap().contains("line 2"));
+    }
+
+    #[test]
+    fn an_open_address_without_tls_is_refused() {
+        let open = |insecure_http| {
+            settings(ServerFlags {
+                listen: Some("0.0.0.0:1".parse().unwrap()),
+                insecure_http,
+                ..ServerFlags::default()
+            })
+        };
+        assert_eq!(open(false).unwrap_err().code, code!("INSECURE_LISTEN"));
+        assert!(open(true).is_ok());
+    }
+}

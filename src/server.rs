@@ -1,0 +1,165 @@
+//! Wiring of one server: store, logs, vault, control, runtime, the delegate inside, HTTP. Nothing is decided here.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use manifold_control::{Control, Limits, Parts};
+use manifold_runtime::{Config, Delegates, Offer, Runtime};
+use manifold_secrets::Key;
+use manifold_store::Store;
+use manifold_store::clock::{Clock, SystemClock};
+use manifold_store::logs::LogStore;
+use manifold_store::sqlite::SqliteStore;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Settings;
+use crate::{admin_key, embedded};
+
+/// Workers that advance executions.
+const WORKERS: usize = 2;
+/// How long requests may take to end once a shutdown was asked for.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// A running server.
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The administrator's API key.
+    pub admin_key: String,
+    /// Account id.
+    pub account: String,
+    shutdown: CancellationToken,
+    http: JoinHandle<std::io::Result<()>>,
+    delegate: Option<JoinHandle<()>>,
+    runtime: Runtime,
+}
+
+/// Starts a server. Nothing is listened on before all of it stands.
+///
+/// # Errors
+/// A folder, the key, the store or the address cannot be used, or the seed is refused.
+pub async fn start(settings: Settings) -> Result<Server> {
+    let shutdown = CancellationToken::new();
+    let clock = Arc::new(SystemClock::default());
+    let store = open_store(&settings, &clock).await?;
+    let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
+    let vault = vault(&*store, &settings).await?;
+    let account = account(&*store, &settings).await?;
+    let delegates = Arc::new(Delegates::default());
+    let control = Arc::new(Control::new(Parts {
+        store: Arc::clone(&store),
+        logs: logs.clone(),
+        vault,
+        kinds: Arc::new(Offer(Arc::clone(&delegates))),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        account: account.clone(),
+        limits: limits(&settings),
+    }));
+    let admin_key = admin_key::ensure(&control, &settings.admin_key_path()).await?;
+    let listener =
+        TcpListener::bind(settings.listen).await.with_context(|| format!("listen on {}", settings.listen))?;
+    let address = listener.local_addr().context("read the address listened on")?;
+    let config = runtime_config(&store, &settings, &clock).await?;
+    let runtime =
+        Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
+            .await
+            .context("start the runtime")?;
+    let delegate = (!settings.no_delegate)
+        .then(|| tokio::spawn(embedded::run(runtime.clone(), settings.clone(), shutdown.clone())));
+    if let Some(seed) = &settings.seed {
+        crate::seed::import(&control, seed).await?;
+    }
+    let options = manifold_api::Options {
+        version: env!("CARGO_PKG_VERSION"),
+        shutdown: shutdown.clone(),
+        ready: Arc::new(move || settings.no_delegate || delegates.any()),
+    };
+    let router = manifold_api::router(control, options);
+    let http = tokio::spawn(serve(listener, router, shutdown.clone()));
+    Ok(Server { address, admin_key, account, shutdown, http, delegate, runtime })
+}
+
+impl Server {
+    /// Waits until HTTP ends by itself, which only an error of the system makes it do.
+    ///
+    /// # Errors
+    /// That error.
+    pub async fn ended(&mut self) -> Result<()> {
+        (&mut self.http).await.context("serve HTTP")?.context("serve HTTP")
+    }
+
+    /// Stops: no new requests, delegates let go, workers end. What was running goes on at the next start.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        if let Some(delegate) = self.delegate {
+            let _late = tokio::time::timeout(DRAIN, delegate).await;
+        }
+        let _late = tokio::time::timeout(DRAIN, self.http).await;
+        let _late = tokio::time::timeout(DRAIN, self.runtime.ended()).await;
+    }
+}
+
+async fn serve(
+    listener: TcpListener,
+    router: axum::Router,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+}
+
+async fn open_store(settings: &Settings, clock: &Arc<SystemClock>) -> Result<Arc<dyn Store>> {
+    let folder = &settings.data;
+    crate::folder::private(folder).with_context(|| format!("make {}", folder.display()))?;
+    let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
+    let store = SqliteStore::open(&folder.join("manifold.db"), clock).await.context("open the store")?;
+    Ok(Arc::new(store))
+}
+
+/// The key that wraps secret keys; a store that was sealed with another one is refused.
+async fn vault(store: &dyn Store, settings: &Settings) -> Result<Arc<Key>> {
+    let key = Key::load_or_create(&settings.key_path()).context("open the key that wraps secret keys")?;
+    let kept = store.put_setting("key_id", key.id().as_str(), true).await.context("read the key's id")?;
+    manifold_secrets::key::check_key_id(Some(&kept), &key)?;
+    Ok(Arc::new(key))
+}
+
+/// The account of the store: that of the first start holds.
+async fn account(store: &dyn Store, settings: &Settings) -> Result<String> {
+    let wanted =
+        settings.account_id.clone().unwrap_or_else(|| manifold_model::EntityId::random().to_string());
+    let holds = store.put_setting("account_id", &wanted, true).await.context("read the account id")?;
+    if settings.account_id.as_ref().is_some_and(|given| *given != holds) {
+        anyhow::bail!("the store belongs to account {holds}, not to {wanted}; leave --account-id out");
+    }
+    Ok(holds)
+}
+
+async fn runtime_config(
+    store: &Arc<dyn Store>,
+    settings: &Settings,
+    clock: &Arc<SystemClock>,
+) -> Result<Config> {
+    let fresh = manifold_model::EntityId::random().to_string();
+    let node = store.put_setting("node_id", &fresh, true).await.context("read the node id")?;
+    let clock = Arc::clone(clock);
+    Ok(Config {
+        node,
+        workers: WORKERS,
+        delegate_wait: Duration::from_secs(settings.limits.delegate_wait_seconds),
+        lock_queue_limit: settings.limits.lock_queue,
+        clock: Arc::new(move || clock.now()),
+    })
+}
+
+fn limits(settings: &Settings) -> Limits {
+    Limits {
+        infrastructures_per_stage: settings.limits.legs_per_element,
+        lock_queue: settings.limits.lock_queue,
+        test_kinds: settings.enable_test_kinds,
+        ..Limits::default()
+    }
+}

@@ -1,0 +1,49 @@
+//! The programs that the tests talk to, from the system's package manager.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+/// A program and the Debian package that brings it.
+const PARTS: &[(&str, &str)] =
+    &[("/usr/sbin/sshd", "openssh-server"), ("/usr/bin/ssh-keygen", "openssh-client")];
+
+/// Installs what is missing as root; else says which command does.
+pub fn install() -> Result<()> {
+    let missing: Vec<&str> = PARTS
+        .iter()
+        .filter(|(program, _)| !Path::new(program).exists())
+        .map(|(_, package)| *package)
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    if !is_root()? {
+        bail!("the tests need more programs; run: sudo apt-get install -y {packages}");
+    }
+    apt(&["update", "-q"])?;
+    let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
+    arguments.extend(missing);
+    apt(&arguments)
+}
+
+fn is_root() -> Result<bool> {
+    let output = Command::new("id").arg("-u").output().context("run id -u")?;
+    Ok(output.stdout.trim_ascii() == b"0")
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("apt-get")
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        // Installing an SSH server must not start one: the tests start their own.
+        .env("RUNLEVEL", "1")
+        .args(arguments)
+        .status()
+        .context("run apt-get")?;
+    if !status.success() {
+        bail!("apt-get {} failed", arguments.join(" "));
+    }
+    Ok(())
+}
