@@ -1,0 +1,337 @@
+//! How an execution looks: grouping, lines of progress, the final table. Pure.
+
+use comfy_table::{ContentArrangement, Table};
+use manifold_model::wait::WaitReason;
+use manifold_model::{Millis, Status};
+
+use crate::print::{Paint, Tone};
+use crate::run::{Element, Leg, Run, Stage, Wait, is_final};
+
+/// Names in one pair of parentheses; more are counted.
+const GROUPED: usize = 12;
+/// Characters of a cause in a line of progress.
+const CAUSE: usize = 160;
+
+/// The stages of an execution in one line each: what runs in parallel stands in parentheses (S25), as `STAGE 1  regions ( eu, us, ap )`.
+#[must_use]
+pub fn grouping(stage: &Stage) -> String {
+    let parts: Vec<String> = stage.elements.iter().map(element).collect();
+    let body = match parts.as_slice() {
+        [one] => one.clone(),
+        several => parenthesised(several),
+    };
+    format!("{}  {body}", stage.name).trim().to_owned()
+}
+
+fn element(element: &Element) -> String {
+    let names: Vec<String> = element.legs.iter().map(|leg| leg.label().to_owned()).collect();
+    match names.as_slice() {
+        [] => element.name.clone(),
+        [one] if *one == element.name => element.name.clone(),
+        [one] => format!("{}: {one}", element.name),
+        several => format!("{} {}", element.name, parenthesised(several)),
+    }
+}
+
+fn parenthesised(names: &[String]) -> String {
+    let shown = names.iter().take(GROUPED).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(GROUPED) {
+        0 => format!("( {shown} )"),
+        more => format!("( {shown}, … {more} more )"),
+    }
+}
+
+/// A status with its sign: never colour alone.
+#[must_use]
+pub fn status(name: &str, paint: Paint) -> String {
+    let (sign, tone) = match Status::parse(name) {
+        Some(Status::Success) => ("✓", Tone::Good),
+        Some(Status::Skipped | Status::Queued) | None => ("·", Tone::Faint),
+        Some(Status::Failed | Status::Error | Status::Rejected | Status::Expired) => ("✗", Tone::Bad),
+        Some(Status::Aborted | Status::Aborting) => ("■", Tone::Bad),
+        Some(Status::Waiting | Status::Paused | Status::Pausing) => ("⧗", Tone::Warn),
+        Some(Status::Starting | Status::Running) => ("●", Tone::Busy),
+    };
+    paint.text(tone, &format!("{sign} {name}"))
+}
+
+/// A duration as `0:42` or `1:02:03`.
+#[must_use]
+pub fn duration(from: Option<Millis>, to: Option<Millis>) -> String {
+    let (Some(from), Some(to)) = (from, to) else { return String::new() };
+    let seconds = to.saturating_sub(from).max(0) / 1_000;
+    let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
+}
+
+/// Why a leg is not well, or not going on: its failure with the mark of its rollback, else what it waits for.
+#[must_use]
+pub fn cause(leg: &Leg) -> String {
+    let rollback = match leg.rollback.as_deref() {
+        Some("ROLLED_BACK") => "rolled back",
+        Some("NOT_ROLLED_BACK") => "not rolled back",
+        Some("ROLLBACK_FAILED") => "rollback failed",
+        _ => "",
+    };
+    let failure = leg.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+    match (failure, rollback) {
+        ("", "") => leg.waits.first().map(waiting).unwrap_or_default(),
+        ("", mark) => mark.to_owned(),
+        (message, "") => message.to_owned(),
+        (message, mark) => format!("{message} ({mark})"),
+    }
+}
+
+/// What something waits for, in words.
+#[must_use]
+pub fn waiting(wait: &Wait) -> String {
+    let Some(reason) = wait.parsed() else { return format!("waits: {}", wait.reason) };
+    let step = wait.step.map(|step| format!(", step {step}")).unwrap_or_default();
+    match reason {
+        WaitReason::Lock { target, holder, place } => {
+            let holder = holder.map(|holder| format!(" held by {holder}")).unwrap_or_default();
+            let place = place.map(|place| format!(", place {place} in the queue")).unwrap_or_default();
+            format!("waits for the lock of {target}{holder}{place}")
+        }
+        WaitReason::Barrier { identifier, arrived, of, .. } => {
+            format!("waits at barrier {identifier}, {arrived} of {of} are there")
+        }
+        WaitReason::Retry { attempt, of, due } => {
+            format!("tries again ({attempt} of {of}) at {}", clock(due))
+        }
+        WaitReason::Delay { due } => format!("waits until {}", clock(due)),
+        WaitReason::Intervention { failure, options, until } => {
+            let options: Vec<String> = options.iter().filter_map(action).collect();
+            format!("needs an answer until {}{step}: {failure}; one of {}", clock(until), options.join(", "))
+        }
+        WaitReason::UnknownOutcome { instance, seen } => {
+            let instance = instance.map(|instance| format!(" on {instance}")).unwrap_or_default();
+            format!("needs to know whether it ran{instance}{step}: {seen}")
+        }
+        WaitReason::Delegate { selectors, detail, until } => {
+            let selectors =
+                if selectors.is_empty() { String::new() } else { format!(" with {}", selectors.join(", ")) };
+            format!("waits for a delegate{selectors} until {}: {detail}", clock(until))
+        }
+        WaitReason::Task { running } => format!("{running} tasks are running"),
+        WaitReason::Legs { done, of } => format!("{done} of {of} legs are done"),
+        WaitReason::Paused { by } => format!("paused by {by}"),
+        WaitReason::Stopping { running, .. } => format!("{running} tasks are being stopped"),
+        WaitReason::History {} => "looks up what was last deployed".to_owned(),
+        WaitReason::Limit { name, allowed } => format!("waits for its turn: {name}, {allowed} at once"),
+    }
+}
+
+/// An answer as the API names it.
+fn action(action: &manifold_model::entity::RepairAction) -> Option<String> {
+    serde_json::to_value(action).ok()?.as_str().map(str::to_owned)
+}
+
+/// A time of day, UTC.
+#[must_use]
+pub fn clock(at: Millis) -> String {
+    jiff::Timestamp::from_millisecond(at)
+        .map(|at| at.strftime("%H:%M:%S UTC").to_string())
+        .unwrap_or_else(|_| at.to_string())
+}
+
+/// A day and time, UTC.
+#[must_use]
+pub fn time(at: Option<Millis>) -> String {
+    let stamp = at.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    stamp.map(|at| at.strftime("%Y-%m-%d %H:%M:%S").to_string()).unwrap_or_default()
+}
+
+/// The screen of an execution that runs: one line per leg, as many as fit into `height` lines, the rest counted.
+#[must_use]
+pub fn screen(run: &Run, now: Millis, height: usize, paint: Paint) -> Vec<String> {
+    let took = duration(run.started_at, Some(run.ended_at.unwrap_or(now)));
+    let mut lines =
+        vec![format!("{} / {}  {}  {took}", run.application, run.name, status(&run.status, paint))];
+    if let Some(wait) = run.waits.iter().find(|wait| !matches!(wait.reason.as_str(), "LEGS" | "TASK")) {
+        lines.push(format!("  {}", waiting(wait)));
+    }
+    // Every stage needs its own line; what is left is for legs, and those of stages that are going on come first.
+    let mut room = height.saturating_sub(lines.len() + run.stages.len());
+    for stage in &run.stages {
+        let legs: Vec<&Leg> = stage.elements.iter().flat_map(|element| &element.legs).collect();
+        let done = legs.iter().filter(|leg| leg.is_final()).count();
+        let head = grouping(stage);
+        if legs.is_empty() {
+            let statuses: Vec<String> = stage.elements.iter().map(|one| status(&one.status, paint)).collect();
+            lines.push(format!("{head}  {}", statuses.join(" ")));
+            continue;
+        }
+        if !head.is_empty() {
+            lines.push(format!("{head}  {done} of {} done", legs.len()));
+        }
+        if done == legs.len() && run.stages.len() > 1 || legs.len() > room {
+            lines.push(format!("  {}", counts(&legs, paint)));
+            room = room.saturating_sub(1);
+        } else {
+            let width = legs.iter().map(|leg| leg.label().chars().count()).max().unwrap_or_default();
+            lines.extend(legs.iter().map(|leg| format!("  {}", leg_line(leg, now, width, paint))));
+            room -= legs.len();
+        }
+    }
+    lines
+}
+
+/// How many legs have which status, worst first.
+#[must_use]
+pub fn counts(legs: &[&Leg], paint: Paint) -> String {
+    let mut counted: Vec<(&str, usize)> = Vec::new();
+    for leg in legs {
+        match counted.iter_mut().find(|(name, _)| *name == leg.status) {
+            Some((_, count)) => *count += 1,
+            None => counted.push((&leg.status, 1)),
+        }
+    }
+    counted.sort_by_key(|(name, _)| (is_final(name) && *name == "SUCCESS", *name));
+    counted
+        .iter()
+        .map(|(name, count)| format!("{count} {}", status(name, paint)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+fn leg_line(leg: &Leg, now: Millis, width: usize, paint: Paint) -> String {
+    let took = duration(leg.started_at, Some(leg.ended_at.unwrap_or(now)));
+    let mut line = format!("{:width$}  {}", leg.label(), status(&leg.status, paint));
+    if leg.steps_total > 0 && !leg.is_final() {
+        line = format!("{line}  {}/{}", leg.steps_done, leg.steps_total);
+    }
+    if !took.is_empty() {
+        line = format!("{line}  {took}");
+    }
+    let cause = short(&cause(leg));
+    match (&leg.doing, cause.as_str()) {
+        (Some(doing), "") if !leg.is_final() => format!("{line}  {doing}"),
+        (Some(doing), cause) if !leg.is_final() => format!("{line}  {doing}: {cause}"),
+        (_, "") => line,
+        (_, cause) => format!("{line}  {cause}"),
+    }
+}
+
+/// The first line, not too long.
+fn short(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    if line.chars().count() <= CAUSE {
+        return line.to_owned();
+    }
+    line.chars().take(CAUSE).chain(['…']).collect()
+}
+
+/// What changed between two looks, a line per change, for logs and pipes.
+#[must_use]
+pub fn changes(before: Option<&Run>, now: &Run) -> Vec<String> {
+    let paint = Paint(false);
+    let mut lines = Vec::new();
+    if before.is_none() {
+        lines.push(format!("{} / {}  {}", now.application, now.name, now.id));
+    }
+    for (index, stage) in now.stages.iter().enumerate() {
+        let old = before.and_then(|run| run.stages.get(index));
+        let has_legs = |stage: &Stage| stage.elements.iter().any(|element| !element.legs.is_empty());
+        if has_legs(stage) && !old.is_some_and(has_legs) && !stage.name.is_empty() {
+            lines.push(grouping(stage));
+        }
+        for element in &stage.elements {
+            let known = old.and_then(|stage| stage.elements.iter().find(|one| one.id == element.id));
+            if element.legs.is_empty()
+                && is_final(&element.status)
+                && known.is_none_or(|one| one.status != element.status)
+            {
+                let why = element
+                    .skip_reason
+                    .as_deref()
+                    .or(element.failure.as_ref().map(|one| one.message.as_str()));
+                lines.push(format!(
+                    "{}  {}  {}",
+                    element.name,
+                    status(&element.status, paint),
+                    why.unwrap_or_default()
+                ));
+            }
+        }
+    }
+    for leg in now.legs() {
+        let known = before.and_then(|run| run.legs().find(|known| known.id == leg.id));
+        let same = known.is_some_and(|known| {
+            known.status == leg.status && known.doing == leg.doing && cause(known) == cause(leg)
+        });
+        if !same {
+            lines.push(format!(
+                "  {}",
+                leg_line(leg, leg.started_at.unwrap_or_default(), 0, paint).trim_end()
+            ));
+        }
+    }
+    let turned = before.is_none_or(|run| run.status != now.status);
+    if turned {
+        lines.push(format!("{} / {}  {}", now.application, now.name, status(&now.status, paint)));
+    }
+    lines
+}
+
+/// The table at the end: infrastructure, status, duration, cause.
+#[must_use]
+pub fn table(run: &Run, paint: Paint, width: Option<u16>) -> String {
+    let mut table = plain_table(width);
+    table.set_header(vec!["STAGE", "INFRASTRUCTURE", "STATUS", "DURATION", "CAUSE"]);
+    for stage in &run.stages {
+        for element in &stage.elements {
+            let stage_name = if stage.name.is_empty() { &element.name } else { &stage.name };
+            if element.legs.is_empty() {
+                let why =
+                    element.skip_reason.clone().or(element.failure.as_ref().map(|one| one.message.clone()));
+                let cells = [
+                    stage_name.clone(),
+                    String::new(),
+                    status(&element.status, paint),
+                    String::new(),
+                    why.unwrap_or_default(),
+                ];
+                table.add_row(cells);
+            }
+            for leg in &element.legs {
+                table.add_row([
+                    stage_name.clone(),
+                    leg.label().to_owned(),
+                    status(&leg.status, paint),
+                    duration(leg.started_at, leg.ended_at),
+                    cause(leg),
+                ]);
+            }
+        }
+    }
+    let took = duration(run.started_at, run.ended_at);
+    let took = if took.is_empty() { String::new() } else { format!(" after {took}") };
+    let why = run.failure.as_ref().map(|failure| format!(": {}", failure.message)).unwrap_or_default();
+    format!(
+        "{}\n{} / {}  {}{took}{why}",
+        trimmed(&table),
+        run.application,
+        run.name,
+        status(&run.status, paint)
+    )
+}
+
+/// A table without lines, for people and for `awk`; wrapped to `width` on a terminal.
+#[must_use]
+pub fn plain_table(width: Option<u16>) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    match width {
+        Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
+        None => table.set_content_arrangement(ContentArrangement::Disabled),
+    };
+    table
+}
+
+/// The table without blanks at either end of its lines.
+#[must_use]
+pub fn trimmed(table: &Table) -> String {
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
