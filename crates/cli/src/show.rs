@@ -141,6 +141,7 @@ pub fn waiting(wait: &Wait) -> String {
         WaitReason::Paused { by } => format!("paused by {by}"),
         WaitReason::Stopping { running, .. } => format!("{running} tasks are being stopped"),
         WaitReason::History {} => "looks up what was last deployed".to_owned(),
+        WaitReason::Turn {} => "is about to go on".to_owned(),
         WaitReason::Limit { name, allowed } => format!("waits for its turn: {name}, {allowed} at once"),
     }
 }
