@@ -84,6 +84,31 @@ impl Server {
         self.child.kill().await.context("kill the server")
     }
 
+    /// SIGTERM, and waits until the process has ended by itself; its exit code.
+    ///
+    /// # Errors
+    /// It does not end by the deadline.
+    pub async fn terminate(&mut self, deadline: Duration) -> Result<i32> {
+        let id = self.child.id().context("the server has ended already")?;
+        let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
+        anyhow::ensure!(sent.success(), "the server cannot be told to end");
+        let ended = tokio::time::timeout(deadline, self.child.wait()).await;
+        let status = ended.with_context(|| format!("the server has not ended in {} s", deadline.as_secs()))??;
+        status.code().context("the server was ended by a signal")
+    }
+
+    /// Most memory that the process ever had resident, in MiB (`VmHWM`).
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn high_water(&self) -> Result<u64> {
+        let id = self.child.id().context("the server has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024)
+    }
+
     /// Starts again on the same data, after [`Server::kill`].
     ///
     /// # Errors
@@ -281,6 +306,18 @@ impl Server {
             .filter(|line| !line.trim().is_empty())
             .map(|line| serde_json::from_str(line).with_context(|| format!("an event is no JSON: {line}")))
             .collect()
+    }
+
+    /// Journals of a pipeline execution's failed legs, for messages.
+    ///
+    /// # Errors
+    /// There is no such execution.
+    pub async fn failures(&self, execution: &str) -> Result<String> {
+        let mut text = String::new();
+        for leg in self.legs(execution).await?.iter().filter(|leg| leg.status != "SUCCESS") {
+            text += &format!("{} {}: {}\n", leg.infrastructure, leg.status, json!(self.events(&leg.id).await?));
+        }
+        Ok(text)
     }
 
     /// Legs of a pipeline execution: workflow execution id, infrastructure name, status, in the order of the plan.
