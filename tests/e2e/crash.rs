@@ -71,14 +71,14 @@ fn fleet_scene(fleet: &Fleet) -> Scene {
     let flow = Flow::default()
         .variable("ledger")
         .steps(&[select_all(), command("first", "First"), script("between", &work("between", "-", "0.5"))])
-        .steps(&[command("long", "Long"), script("after", &work("after", "-", "0.5")), command("last", "Last")]);
+        .steps(&[command("long", "Long"), script("after", &work("after", "-", "2")), command("last", "Last")]);
     let mut pipeline = stage("wf");
     let variable = json!({ "name": "ledger", "value": "${ledger}" });
     pipeline["workflowVariables"].as_array_mut().unwrap().push(variable);
     let mut scene = Scene::new("App")
         .command("First", &work("first", host, "0.5"))
         .command("Long", &work("long", host, &long))
-        .command("Last", &work("last", host, "0.5"))
+        .command("Last", &work("last", host, "3"))
         .workflow("wf", &flow)
         .stages("pipe", &[pipeline]);
     for (leg, hosts) in fleet.hosts().chunks(HOSTS).enumerate() {
@@ -116,6 +116,11 @@ async fn ten_kills_of_a_twenty_leg_run_leave_the_ledger_of_an_undisturbed_run() 
     let execution = start_fleet(&server, &got).await;
     let mut moments = Moments::new("ten_kills");
     for kill in 0..10 {
+        // Some crashes find the long command in flight, some come after it.
+        let seen = if kill < 3 { "start first" } else if kill < 7 { "start long" } else { "effect long" };
+        until(seen, SOON, async || Ok(ledger(&got).keys().any(|line| line.starts_with(seen)).then_some(())))
+            .await
+            .unwrap();
         moments.pass(700).await;
         server.kill().await.unwrap();
         let dead = Instant::now();
