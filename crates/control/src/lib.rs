@@ -33,6 +33,7 @@ pub mod start;
 pub mod tree;
 pub mod upsert;
 pub mod vault;
+mod waits;
 
 use std::sync::Arc;
 
