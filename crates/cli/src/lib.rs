@@ -1,4 +1,4 @@
-//! The command line of Manifold's clients. Speaks the public API only; prints for people or as JSON (`docs/operating.md`, Clients).
+//! The command line of Manifold's clients. Speaks the public API only; prints for people or as JSON (`docs/cli.md`).
 
 pub mod archive;
 pub mod client;
