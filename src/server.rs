@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use manifold_control::{Control, Limits, Parts};
-use manifold_runtime::{Config, Delegates, Offer, Runtime, StoredLogs};
+use manifold_runtime::{Config, Delegates, Offer, Runtime};
 use manifold_secrets::Key;
 use manifold_store::Store;
 use manifold_store::clock::{Clock, SystemClock};
@@ -46,13 +46,13 @@ pub async fn start(settings: Settings) -> Result<Server> {
     let shutdown = CancellationToken::new();
     let clock = Arc::new(SystemClock::default());
     let store = open_store(&settings, &clock).await?;
-    let logs = Arc::new(LogStore::open(&settings.data.join("logs")).context("open the logs")?);
+    let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
     let vault = vault(&*store, &settings).await?;
     let account = account(&*store, &settings).await?;
     let delegates = Arc::new(Delegates::default());
     let control = Arc::new(Control::new(Parts {
         store: Arc::clone(&store),
-        logs: Arc::new(StoredLogs(Arc::clone(&logs))),
+        logs: logs.clone(),
         vault,
         kinds: Arc::new(Offer(Arc::clone(&delegates))),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,

@@ -1,13 +1,28 @@
-//! End to end: the real binary, spoken to over its public API.
+//! End to end: the real binary, spoken to over its public API, on real peers.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test says with a panic what is wrong"
+)]
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
+mod bad_input;
 mod claims;
 mod config_as_code;
+mod crash;
 mod legs;
+mod scene;
 mod selection;
 mod shared;
+mod site;
+mod sources;
+mod ssh;
 mod statuses;
 mod story;
+mod strategies;
 mod tree;
 mod variables;
+
+/// The binary under test.
+const BINARY: &str = env!("CARGO_BIN_EXE_manifold");

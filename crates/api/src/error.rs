@@ -79,7 +79,6 @@ impl IntoResponse for RestError {
 }
 
 /// The REST envelope of a success.
-#[must_use]
 pub fn envelope(resource: serde_json::Value) -> Json<serde_json::Value> {
     Json(json!({"metaData": {}, "resource": resource, "responseMessages": []}))
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, StreamExt, stream};
 use manifold_control::executions::{LONGEST_PAGE, LegFilter, Order};
-use manifold_control::logs::LogPage;
+use manifold_control::logs::{LogKey, LogPage};
 use manifold_control::model::event::Event;
 use manifold_control::model::execution::ExecutionRow;
-use manifold_control::model::{ElementId, ExecutionId, LogId, Status};
+use manifold_control::model::{ElementId, ExecutionId, Status};
 use manifold_control::{Actor, Control, Hint, Result};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -101,17 +101,17 @@ pub fn journal(
 
 struct Tail {
     feed: Feed,
-    log: LogId,
+    log: LogKey,
     from: u64,
     hints: Receiver<Hint>,
     follow: bool,
     over: bool,
 }
 
-/// Lines of a log from a number on, in batches. Without `follow` those there are; with it for as long as the reader stays.
-pub fn log(feed: Feed, log: LogId, from: u64, follow: bool) -> impl Stream<Item = Result<LogPage>> + use<> {
+/// Lines of a log from a number on, in batches. Without `follow` those there are; with it until the log is closed.
+pub fn log(feed: Feed, log: LogKey, from: u64, follow: bool) -> impl Stream<Item = Result<LogPage>> + use<> {
     let end = feed.shutdown.clone().cancelled_owned();
-    let hints = feed.control.hints();
+    let hints = feed.control.log_hints();
     let start = Tail { feed, log, from, hints, follow, over: false };
     stream::unfold(start, |mut at| async move {
         while !at.over {
@@ -124,9 +124,9 @@ pub fn log(feed: Feed, log: LogId, from: u64, follow: bool) -> impl Stream<Item 
                     at.from = page.next;
                     return Some((Ok(page), at));
                 }
-                Ok(_) if !at.follow => at.over = true,
+                Ok(page) if !at.follow || (page.size.closed && page.size.lines < at.from) => at.over = true,
                 Ok(_) => {
-                    let log = at.log.clone();
+                    let log = at.log.log.clone();
                     at.over |= !woken(&mut at.hints, |hint| *hint == Hint::Log(log.clone())).await;
                 }
             }

@@ -17,7 +17,7 @@ use manifold_control::{Actor, Control, Error};
 use crate::request::{self, Sent};
 use crate::schema::ApiSchema;
 use crate::schema::mutation::Upload;
-use crate::{Api, access, error, guard};
+use crate::{Api, access, error, guard, shape};
 
 /// Bytes of one message on the socket; queries only, so less than a body.
 const SOCKET_BYTES: usize = 2 << 20;
@@ -52,7 +52,7 @@ async fn execute(api: &Api, actor: Actor, sent: Sent) -> Response {
     let query = guard::without_stray_dots(&sent.query).into_owned();
     // Parsing a large text takes a while; the other requests of this thread must not wait for it.
     let parsed = tokio::task::spawn_blocking(move || (guard::parse(&query), query)).await;
-    let (document, query) = match parsed {
+    let (mut document, query) = match parsed {
         Ok((Ok(document), query)) => (document, query),
         Ok((Err(problem), _)) => return failed(&[error::server_error(problem)], StatusCode::OK),
         Err(_) => {
@@ -72,8 +72,13 @@ async fn execute(api: &Api, actor: Actor, sent: Sent) -> Response {
     if let Some(file) = sent.file {
         request = request.data(Upload(file));
     }
+    let marked = shape::mark(&mut document);
     request.set_parsed_query(document);
     let mut response = api.schema.execute(request).await;
+    if marked {
+        shape::unmark(&mut response.data);
+    }
+    shape::null_where_failed(&mut response.data, &response.errors);
     for error in &mut response.errors {
         name_code(error);
     }

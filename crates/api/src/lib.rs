@@ -1,5 +1,8 @@
 //! HTTP only: GraphQL, REST, subscriptions; thin over `control`. Everything is served below `/` and below `/gateway` alike (R1).
 
+#![allow(clippy::duplicated_attributes, reason = "fields of an interface repeat their types")]
+#![allow(clippy::result_large_err, reason = "a refusal happens once a request; its size costs nothing")]
+
 pub mod access;
 pub mod error;
 pub mod feed;
@@ -8,6 +11,7 @@ pub mod guard;
 pub mod request;
 pub mod rest;
 pub mod schema;
+pub mod shape;
 
 use std::sync::Arc;
 

@@ -58,6 +58,13 @@ impl ClientError {
         Self::Refused { problems: vec![problem] }
     }
 
+    /// Whether what was named is not there, and nothing else is wrong.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        let Self::Refused { problems } = self else { return false };
+        problems.iter().all(|problem| problem.code == code!("NOT_FOUND"))
+    }
+
     /// Exit code of a command that ends with it (`design.md` 9): 3 refused, 4 unreachable, 70 a bug.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -143,7 +150,7 @@ impl Client {
         let request =
             self.with_account(self.http.get(self.address(path)).query(query)).timeout(TRANSFER_WAIT);
         let response = self.send(path, request).await?;
-        self.bytes(path, response).await
+        self.bytes(response).await
     }
 
     /// GET of newline-delimited JSON, line by line as it comes.
@@ -152,10 +159,9 @@ impl Client {
     /// See [`ClientError`].
     pub async fn tail(&self, path: &str, query: &[(&str, &str)]) -> Result<Lines, ClientError> {
         let request = self.with_account(self.http.get(self.address(path)).query(query));
-        let response =
-            tokio::time::timeout(ANSWER_WAIT, self.send(path, request)).await.map_err(|_| {
-                self.unreachable(path, format!("no answer within {} s", ANSWER_WAIT.as_secs()), true)
-            })??;
+        let response = tokio::time::timeout(ANSWER_WAIT, self.send(path, request))
+            .await
+            .map_err(|_| self.unreachable(format!("no answer within {} s", ANSWER_WAIT.as_secs()), true))??;
         Ok(Lines::new(response, self.address(path), SILENCE_WAIT))
     }
 
@@ -194,19 +200,15 @@ impl Client {
     }
 
     async fn send(&self, path: &str, request: RequestBuilder) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| self.failed(path, &error))?;
+        let response = request.send().await.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
         }
-        if matches!(
-            status,
-            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
-        ) || status.is_redirection()
-        {
-            return Err(self.unreachable(path, format!("it answers {status}"), true));
+        if status.is_redirection() {
+            return Err(self.unreachable(format!("it answers {status}"), false));
         }
-        let body = self.bytes(path, response).await?;
+        let body = self.bytes(response).await.unwrap_or_default();
         Err(self.refusal(path, status, &body))
     }
 
@@ -219,19 +221,22 @@ impl Client {
                     .hint("look at MANIFOLD_API_KEY, --api-key-file or the profile");
             return ClientError::refused(problem);
         }
-        if let Some(problems) =
-            parsed.as_ref().and_then(said_in_envelope).filter(|_| status.is_client_error())
-        {
+        let said = parsed.as_ref().and_then(said_in_envelope);
+        if matches!(
+            status,
+            StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        ) {
+            return self
+                .unreachable(said.map_or(format!("it answers {status}"), |said| sentence(&said)), true);
+        }
+        if let Some(problems) = said.filter(|_| status.is_client_error()) {
             return ClientError::Refused { problems };
         }
         if status == StatusCode::NOT_FOUND {
-            return self.unreachable(
-                path,
-                "something answers there, but no Manifold server".to_owned(),
-                false,
-            );
+            return self.unreachable("something answers there, but no Manifold server".to_owned(), false);
         }
-        let text: String = String::from_utf8_lossy(body).chars().take(CITED).collect();
+        let message = parsed.as_ref().and_then(|body| body.pointer("/errors/0/message")?.as_str());
+        let text: String = message.unwrap_or(&String::from_utf8_lossy(body)).chars().take(CITED).collect();
         if status.is_client_error() {
             let problem = Problem::new(code!("REQUEST_REFUSED"), format!("the server answers {status}"));
             return ClientError::refused(if text.trim().is_empty() { problem } else { problem.detail(text) });
@@ -239,7 +244,8 @@ impl Client {
         ClientError::Misunderstood { url: self.address(path), detail: format!("{status} {text}") }
     }
 
-    /// `data` of a GraphQL answer, or what its `errors` say.
+    /// `data` of a GraphQL answer, or what its `errors` say. A query that the server does not know is not the user's doing: the two are of
+    /// different releases.
     fn data(&self, path: &str, mut body: Value) -> Result<Value, ClientError> {
         if let Some(problems) = said_in_envelope(&body) {
             return Err(ClientError::Refused { problems });
@@ -249,9 +255,10 @@ impl Client {
         if !errors.is_empty() {
             let problems: Vec<Problem> = errors.iter().flat_map(problems_of).collect();
             if problems.iter().any(|problem| problem.code == code!("STORE_UNAVAILABLE")) {
-                return Err(self.unreachable(path, sentence(&problems), true));
+                return Err(self.unreachable(sentence(&problems), true));
             }
-            if problems.is_empty() {
+            let ours = [code!("QUERY_INVALID"), code!("QUERY_SYNTAX"), code!("BUG")];
+            if problems.is_empty() || problems.iter().any(|problem| ours.contains(&problem.code)) {
                 let said: Vec<&str> =
                     errors.iter().filter_map(|error| error.get("message")?.as_str()).collect();
                 return Err(strange(said.join("; ")));
@@ -265,33 +272,33 @@ impl Client {
     }
 
     async fn json(&self, path: &str, response: Response) -> Result<Value, ClientError> {
-        let bytes = self.bytes(path, response).await?;
+        let bytes = self.bytes(response).await?;
         serde_json::from_slice(&bytes).map_err(|error| ClientError::Misunderstood {
             url: self.address(path),
             detail: format!("it is no JSON: {error}"),
         })
     }
 
-    async fn bytes(&self, path: &str, mut response: Response) -> Result<Vec<u8>, ClientError> {
+    async fn bytes(&self, mut response: Response) -> Result<Vec<u8>, ClientError> {
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(path, &error))? {
+        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
             if bytes.len() + chunk.len() > ANSWER_LIMIT {
                 let detail = format!("it is longer than {ANSWER_LIMIT} bytes");
-                return Err(ClientError::Misunderstood { url: self.address(path), detail });
+                return Err(ClientError::Misunderstood { url: self.base.clone(), detail });
             }
             bytes.extend_from_slice(&chunk);
         }
         Ok(bytes)
     }
 
-    fn failed(&self, path: &str, error: &reqwest::Error) -> ClientError {
+    fn failed(&self, error: &reqwest::Error) -> ClientError {
         if error.is_timeout() && !error.is_connect() {
-            return self.unreachable(path, "no answer in time".to_owned(), true);
+            return self.unreachable("no answer in time".to_owned(), true);
         }
-        self.unreachable(path, causes(error), !error.is_connect())
+        self.unreachable(causes(error), !error.is_connect())
     }
 
-    fn unreachable(&self, _path: &str, cause: String, sent: bool) -> ClientError {
+    fn unreachable(&self, cause: String, sent: bool) -> ClientError {
         ClientError::Unreachable { url: self.base.clone(), cause, sent }
     }
 }
@@ -328,7 +335,7 @@ fn said_in_envelope(body: &Value) -> Option<Vec<Problem>> {
     Some(messages.iter().map(problem).collect())
 }
 
-/// An error with its causes, shortest first word of each only once.
+/// An error with its causes; what one says already is not said twice.
 pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
@@ -367,6 +374,8 @@ mod tests {
         assert_eq!(problems[0].hint.as_deref(), Some("do"));
         let body = json!({ "errors": [{ "message": "Unknown field" }] });
         assert_eq!(client.data("/x", body).unwrap_err().exit_code(), 70);
+        let body = json!({ "errors": [{ "message": "m", "extensions": { "code": "QUERY_INVALID" } }] });
+        assert_eq!(client.data("/x", body).unwrap_err().exit_code(), 70);
         let body = json!({ "errors": [{ "message": "m", "extensions": { "code": "STORE_UNAVAILABLE" } }] });
         assert_eq!(client.data("/x", body).unwrap_err().exit_code(), 4);
     }
@@ -382,5 +391,6 @@ mod tests {
         assert_eq!(code(404, r#"{"responseMessages":[{"code":"NOT_FOUND","message":"m"}]}"#), 3);
         assert_eq!(code(413, "too large"), 3);
         assert_eq!(code(500, "oh"), 70);
+        assert_eq!(code(503, r#"{"responseMessages":[{"code":"A","message":"m"}]}"#), 4);
     }
 }

@@ -94,8 +94,7 @@ pub async fn watch(client: &Client, id: &str) -> Result<End, Error> {
 /// When there is none of this name.
 pub async fn application_id(client: &Client, name: &str) -> Result<String, ClientError> {
     const QUERY: &str = "query($name: String!) { found: applicationByName(name: $name) { id } }";
-    let data = client.graphql(QUERY, json!({ "name": name })).await?;
-    found(&data).ok_or_else(|| {
+    look_up(client, QUERY, json!({ "name": name })).await?.ok_or_else(|| {
         ClientError::refused(
             Problem::new(code!("APPLICATION_UNKNOWN"), format!("there is no application {name:?}"))
                 .item(name)
@@ -114,8 +113,8 @@ async fn entity_id(
     } else {
         (PIPELINE, "pipeline", "add --workflow for a workflow")
     };
-    let data = client.graphql(query, json!({ "app": application, "name": deployment.name })).await?;
-    found(&data).ok_or_else(|| {
+    let variables = json!({ "app": application, "name": deployment.name });
+    look_up(client, query, variables).await?.ok_or_else(|| {
         let message = format!("application {} has no {noun} {:?}", deployment.application, deployment.name);
         ClientError::refused(
             Problem::new(code!("DEPLOYABLE_UNKNOWN"), message).item(&deployment.name).hint(other),
@@ -123,8 +122,17 @@ async fn entity_id(
     })
 }
 
-fn found(data: &Value) -> Option<String> {
-    data.pointer("/found/id")?.as_str().map(str::to_owned)
+/// Id of what a query calls `found`; `None` when the server has nothing of the kind.
+pub(crate) async fn look_up(
+    client: &Client,
+    query: &str,
+    variables: Value,
+) -> Result<Option<String>, ClientError> {
+    match client.graphql(query, variables).await {
+        Ok(data) => Ok(data.pointer("/found/id").and_then(Value::as_str).map(str::to_owned)),
+        Err(error) if error.is_not_found() => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn input(application: &str, entity: &str, deployment: &Deployment) -> Value {

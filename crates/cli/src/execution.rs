@@ -1,6 +1,7 @@
 //! `manifold execution …`: looks at executions and steers them.
 
 use clap::{Args, Subcommand, ValueEnum};
+use comfy_table::Cell;
 use manifold_model::{Problem, code};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -247,18 +248,18 @@ async fn list(client: &Client, flags: &ListFlags, output: Output) -> Result<u8, 
 }
 
 fn listed(rows: &[Row], paint: Paint) -> String {
-    let mut table = show::plain_table(columns());
+    let mut table = show::plain_table(columns(), paint);
     table.set_header(vec!["ID", "APPLICATION", "NAME", "INFRASTRUCTURE", "STATUS", "QUEUED", "DURATION"]);
     for row in rows {
         let name = row.pipeline_name.as_ref().or(row.workflow_name.as_ref()).cloned().unwrap_or_default();
         table.add_row([
-            row.id.clone(),
-            row.application.as_str().unwrap_or_default().to_owned(),
-            name,
-            row.infrastructure.as_str().unwrap_or_default().to_owned(),
-            show::status(&row.status, paint),
-            show::time(Some(row.created_at)),
-            show::duration(row.started_at, row.ended_at),
+            Cell::new(&row.id),
+            Cell::new(row.application.as_str().unwrap_or_default()),
+            Cell::new(name),
+            Cell::new(row.infrastructure.as_str().unwrap_or_default()),
+            show::status_cell(&row.status, paint),
+            Cell::new(show::time(Some(row.created_at))),
+            Cell::new(show::duration(row.started_at, row.ended_at)),
         ]);
     }
     show::trimmed(&table)

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use manifold_model::{Code, Problem};
 use reqwest::Response;
 use serde_json::Value;
 
@@ -36,9 +37,7 @@ impl Lines {
                 if text.is_empty() {
                     continue;
                 }
-                return serde_json::from_slice(text)
-                    .map(Some)
-                    .map_err(|error| self.strange(error.to_string()));
+                return self.value(text).map(Some);
             }
             if self.ended {
                 return Ok(None);
@@ -64,6 +63,17 @@ impl Lines {
             Some(end) => Some(self.buffer.drain(..=end).collect()),
             None if self.ended && !self.buffer.is_empty() => Some(std::mem::take(&mut self.buffer)),
             None => None,
+        }
+    }
+
+    /// The status of a tail is sent before its lines, so a failure in its middle comes as a line `{"error", "code"}`.
+    fn value(&self, text: &[u8]) -> Result<Value, ClientError> {
+        let value: Value = serde_json::from_slice(text).map_err(|error| self.strange(error.to_string()))?;
+        match (value.get("error").and_then(Value::as_str), value.get("code").and_then(Value::as_str)) {
+            (Some(message), Some(code)) if value.get("seq").is_none() => {
+                Err(ClientError::refused(Problem::new(Code(code.to_owned().into()), message)))
+            }
+            _ => Ok(value),
         }
     }
 

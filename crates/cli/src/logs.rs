@@ -1,6 +1,6 @@
 //! `manifold execution logs`: the output of steps, of one leg or of all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use clap::Args;
@@ -65,11 +65,16 @@ struct Cursor {
 pub async fn run(client: &Client, flags: &LogFlags, output: Output) -> Result<u8, Error> {
     let mut cursors: HashMap<String, Cursor> = HashMap::new();
     let mut known = false;
+    // Legs that have ended and were read to their end.
+    let mut read_out: HashSet<String> = HashSet::new();
     loop {
         let run = fetch(client, &flags.id, Depth::All).await?;
         let ended = run.is_final();
         let several = run.kind == "PIPELINE";
         for leg in run.legs() {
+            if read_out.contains(&leg.id) {
+                continue;
+            }
             for step in steps(client, &leg.id).await? {
                 if flags.step.as_ref().is_some_and(|wanted| !is_step(&step, wanted)) {
                     continue;
@@ -85,6 +90,7 @@ pub async fn run(client: &Client, flags: &LogFlags, output: Output) -> Result<u8
                 }
             }
         }
+        read_out.extend(run.legs().filter(|leg| leg.is_final()).map(|leg| leg.id.clone()));
         if ended || !flags.follow {
             break;
         }
@@ -115,7 +121,7 @@ async fn print_log(
     let attempt = if task.attempt > 1 { format!(" #{}", task.attempt) } else { String::new() };
     let mut lines = client.tail(&path, &[("from", &cursor.next.to_string())]).await?;
     while let Some(mut line) = lines.next().await? {
-        cursor.next = line.get("number").and_then(Value::as_u64).map_or(cursor.next + 1, |number| number + 1);
+        cursor.next = line.get("n").and_then(Value::as_u64).map_or(cursor.next + 1, |number| number + 1);
         if output == Output::Json {
             if let Some(line) = line.as_object_mut() {
                 line.insert("execution".to_owned(), json!(execution));

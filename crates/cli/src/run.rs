@@ -220,8 +220,12 @@ impl Wait {
 /// When there is none, or the server cannot be asked.
 pub async fn fetch(client: &Client, id: &str, depth: Depth) -> Result<Run, ClientError> {
     let limit = if depth == Depth::Live { LIVE } else { PAGE };
-    let mut data = client.graphql(&format!("{EXECUTION} {LEG}"), json!({ "id": id, "limit": limit })).await?;
-    let execution = data.get_mut("execution").map(Value::take).unwrap_or_default();
+    let query = format!("{EXECUTION} {LEG}");
+    let execution = match client.graphql(&query, json!({ "id": id, "limit": limit })).await {
+        Ok(mut data) => data.get_mut("execution").map(Value::take).unwrap_or_default(),
+        Err(error) if error.is_not_found() => Value::Null,
+        Err(error) => return Err(error),
+    };
     if execution.is_null() {
         let problem = Problem::new(code!("EXECUTION_UNKNOWN"), format!("there is no execution {id:?}"))
             .hint("`manifold execution list` shows what there is");

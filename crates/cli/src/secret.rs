@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use crate::client::{Client, ClientError};
 use crate::connection::{Connection, bounded};
+use crate::deploy::look_up;
 use crate::error::Error;
-use crate::print::{Output, columns, out, out_json, say};
+use crate::print::{Output, Paint, columns, out, out_json, say};
 use crate::show;
 
 /// Bytes of a value from standard input.
@@ -233,11 +234,9 @@ async fn remove(client: &Client, id: &str, kind: Kind) -> Result<(), ClientError
 }
 
 async fn id_of(client: &Client, name: &str, kind: Kind) -> Result<String, ClientError> {
-    const QUERY: &str =
-        "query($name: String!, $type: SecretType!) { secretByName(name: $name, secretType: $type) { id } }";
-    let data = client.graphql(QUERY, json!({ "name": name, "type": kind.name() })).await?;
-    let id = data.pointer("/secretByName/id").and_then(Value::as_str).map(str::to_owned);
-    id.ok_or_else(|| {
+    const QUERY: &str = "query($name: String!, $type: SecretType!) { found: secretByName(name: $name, secretType: $type) { id } }";
+    let variables = json!({ "name": name, "type": kind.name() });
+    look_up(client, QUERY, variables).await?.ok_or_else(|| {
         let problem = Problem::new(
             code!("SECRET_UNKNOWN"),
             format!("there is no secret {name:?} of type {}", kind.name()),
@@ -267,7 +266,7 @@ async fn list(client: &Client, output: Output) -> Result<u8, Error> {
         say("there are no secrets");
         return Ok(0);
     }
-    let mut table = show::plain_table(columns());
+    let mut table = show::plain_table(columns(), Paint(false));
     table.set_header(vec!["NAME", "TYPE", "ID"]);
     for secret in &secrets {
         table.add_row(

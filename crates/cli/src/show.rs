@@ -1,6 +1,8 @@
 //! How an execution looks: grouping, lines of progress, the final table. Pure.
 
-use comfy_table::{ContentArrangement, Table};
+use std::collections::HashMap;
+
+use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use manifold_model::wait::WaitReason;
 use manifold_model::{Millis, Status};
 
@@ -41,18 +43,38 @@ fn parenthesised(names: &[String]) -> String {
     }
 }
 
-/// A status with its sign: never colour alone.
-#[must_use]
-pub fn status(name: &str, paint: Paint) -> String {
-    let (sign, tone) = match Status::parse(name) {
+/// Sign and meaning of a status: never colour alone.
+fn sign(name: &str) -> (&'static str, Tone) {
+    match Status::parse(name) {
         Some(Status::Success) => ("✓", Tone::Good),
         Some(Status::Skipped | Status::Queued) | None => ("·", Tone::Faint),
         Some(Status::Failed | Status::Error | Status::Rejected | Status::Expired) => ("✗", Tone::Bad),
         Some(Status::Aborted | Status::Aborting) => ("■", Tone::Bad),
         Some(Status::Waiting | Status::Paused | Status::Pausing) => ("⧗", Tone::Warn),
         Some(Status::Starting | Status::Running) => ("●", Tone::Busy),
-    };
+    }
+}
+
+/// A status with its sign.
+#[must_use]
+pub fn status(name: &str, paint: Paint) -> String {
+    let (sign, tone) = sign(name);
     paint.text(tone, &format!("{sign} {name}"))
+}
+
+/// A status as a cell: a table measures its texts, so colours must not be in them.
+#[must_use]
+pub fn status_cell(name: &str, paint: Paint) -> Cell {
+    let (sign, tone) = sign(name);
+    let cell = Cell::new(format!("{sign} {name}"));
+    match tone {
+        _ if !paint.0 => cell,
+        Tone::Good => cell.fg(Color::DarkGreen),
+        Tone::Bad => cell.fg(Color::DarkRed),
+        Tone::Warn => cell.fg(Color::DarkYellow),
+        Tone::Busy => cell.fg(Color::DarkCyan),
+        Tone::Faint => cell.add_attribute(Attribute::Dim),
+    }
 }
 
 /// A duration as `0:42` or `1:02:03`.
@@ -75,7 +97,8 @@ pub fn cause(leg: &Leg) -> String {
     };
     let failure = leg.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
     match (failure, rollback) {
-        ("", "") => leg.waits.first().map(waiting).unwrap_or_default(),
+        // That its own tasks run is what a leg is expected to do.
+        ("", "") => leg.waits.iter().find(|wait| wait.reason != "TASK").map(waiting).unwrap_or_default(),
         ("", mark) => mark.to_owned(),
         (message, "") => message.to_owned(),
         (message, mark) => format!("{message} ({mark})"),
@@ -118,6 +141,7 @@ pub fn waiting(wait: &Wait) -> String {
         WaitReason::Paused { by } => format!("paused by {by}"),
         WaitReason::Stopping { running, .. } => format!("{running} tasks are being stopped"),
         WaitReason::History {} => "looks up what was last deployed".to_owned(),
+        WaitReason::Turn {} => "is about to go on".to_owned(),
         WaitReason::Limit { name, allowed } => format!("waits for its turn: {name}, {allowed} at once"),
     }
 }
@@ -225,82 +249,83 @@ fn short(text: &str) -> String {
 /// What changed between two looks, a line per change, for logs and pipes.
 #[must_use]
 pub fn changes(before: Option<&Run>, now: &Run) -> Vec<String> {
-    let paint = Paint(false);
     let mut lines = Vec::new();
     if before.is_none() {
         lines.push(format!("{} / {}  {}", now.application, now.name, now.id));
     }
     for (index, stage) in now.stages.iter().enumerate() {
         let old = before.and_then(|run| run.stages.get(index));
-        let has_legs = |stage: &Stage| stage.elements.iter().any(|element| !element.legs.is_empty());
-        if has_legs(stage) && !old.is_some_and(has_legs) && !stage.name.is_empty() {
-            lines.push(grouping(stage));
+        let prefix = if now.stages.len() > 1 { format!("  {}  ", stage.name) } else { "  ".to_owned() };
+        changes_of_stage(old, stage, &prefix, &mut lines);
+    }
+    if before.is_none_or(|run| run.status != now.status) {
+        lines.push(format!("{} / {}  {}", now.application, now.name, status(&now.status, Paint(false))));
+    }
+    lines
+}
+
+fn changes_of_stage(old: Option<&Stage>, stage: &Stage, prefix: &str, lines: &mut Vec<String>) {
+    let has_legs = |stage: &Stage| stage.elements.iter().any(|element| !element.legs.is_empty());
+    if has_legs(stage) && !old.is_some_and(has_legs) && !stage.name.is_empty() {
+        lines.push(grouping(stage));
+    }
+    for element in &stage.elements {
+        let known = old.and_then(|stage| stage.elements.iter().find(|one| one.id == element.id));
+        let turned = known.is_none_or(|one| one.status != element.status);
+        if element.legs.is_empty() && is_final(&element.status) && turned {
+            let line = format!(
+                "{prefix}{}  {}  {}",
+                element.name,
+                status(&element.status, Paint(false)),
+                why(element)
+            );
+            lines.push(line.trim_end().to_owned());
         }
-        for element in &stage.elements {
-            let known = old.and_then(|stage| stage.elements.iter().find(|one| one.id == element.id));
-            if element.legs.is_empty()
-                && is_final(&element.status)
-                && known.is_none_or(|one| one.status != element.status)
-            {
-                let why = element
-                    .skip_reason
-                    .as_deref()
-                    .or(element.failure.as_ref().map(|one| one.message.as_str()));
-                lines.push(format!(
-                    "{}  {}  {}",
-                    element.name,
-                    status(&element.status, paint),
-                    why.unwrap_or_default()
-                ));
+        let known: HashMap<&str, &Leg> =
+            known.into_iter().flat_map(|one| &one.legs).map(|leg| (leg.id.as_str(), leg)).collect();
+        for leg in &element.legs {
+            let same = known.get(leg.id.as_str()).is_some_and(|known| {
+                known.status == leg.status && known.doing == leg.doing && cause(known) == cause(leg)
+            });
+            if !same {
+                let line = leg_line(leg, leg.started_at.unwrap_or_default(), 0, Paint(false));
+                lines.push(format!("{prefix}{line}"));
             }
         }
     }
-    for leg in now.legs() {
-        let known = before.and_then(|run| run.legs().find(|known| known.id == leg.id));
-        let same = known.is_some_and(|known| {
-            known.status == leg.status && known.doing == leg.doing && cause(known) == cause(leg)
-        });
-        if !same {
-            lines.push(format!(
-                "  {}",
-                leg_line(leg, leg.started_at.unwrap_or_default(), 0, paint).trim_end()
-            ));
-        }
-    }
-    let turned = before.is_none_or(|run| run.status != now.status);
-    if turned {
-        lines.push(format!("{} / {}  {}", now.application, now.name, status(&now.status, paint)));
-    }
-    lines
+}
+
+/// Why an element without legs was not run.
+fn why(element: &Element) -> &str {
+    let failure = element.failure.as_ref().map(|failure| failure.message.as_str());
+    element.skip_reason.as_deref().or(failure).unwrap_or_default()
 }
 
 /// The table at the end: infrastructure, status, duration, cause.
 #[must_use]
 pub fn table(run: &Run, paint: Paint, width: Option<u16>) -> String {
-    let mut table = plain_table(width);
+    let mut table = plain_table(width, paint);
     table.set_header(vec!["STAGE", "INFRASTRUCTURE", "STATUS", "DURATION", "CAUSE"]);
     for stage in &run.stages {
         for element in &stage.elements {
-            let stage_name = if stage.name.is_empty() { &element.name } else { &stage.name };
+            let of_stage = Cell::new(if stage.name.is_empty() { &element.name } else { &stage.name });
             if element.legs.is_empty() {
-                let why =
-                    element.skip_reason.clone().or(element.failure.as_ref().map(|one| one.message.clone()));
-                let cells = [
-                    stage_name.clone(),
-                    String::new(),
-                    status(&element.status, paint),
-                    String::new(),
-                    why.unwrap_or_default(),
-                ];
-                table.add_row(cells);
+                let name = Cell::new("");
+                table.add_row([
+                    of_stage.clone(),
+                    name,
+                    status_cell(&element.status, paint),
+                    Cell::new(""),
+                    Cell::new(why(element)),
+                ]);
             }
             for leg in &element.legs {
                 table.add_row([
-                    stage_name.clone(),
-                    leg.label().to_owned(),
-                    status(&leg.status, paint),
-                    duration(leg.started_at, leg.ended_at),
-                    cause(leg),
+                    of_stage.clone(),
+                    Cell::new(leg.label()),
+                    status_cell(&leg.status, paint),
+                    Cell::new(duration(leg.started_at, leg.ended_at)),
+                    Cell::new(cause(leg)),
                 ]);
             }
         }
@@ -319,8 +344,13 @@ pub fn table(run: &Run, paint: Paint, width: Option<u16>) -> String {
 
 /// A table without lines, for people and for `awk`; wrapped to `width` on a terminal.
 #[must_use]
-pub fn plain_table(width: Option<u16>) -> Table {
+pub fn plain_table(width: Option<u16>, paint: Paint) -> Table {
     let mut table = Table::new();
+    if paint.0 {
+        table.enforce_styling();
+    } else {
+        table.force_no_tty();
+    }
     table.load_style(comfy_table::presets::NOTHING);
     match width {
         Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
@@ -334,4 +364,167 @@ pub fn plain_table(width: Option<u16>) -> Table {
 pub fn trimmed(table: &Table) -> String {
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.iter().map(|line| line.strip_prefix(' ').unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::run::FailureInfo;
+
+    const PLAIN: Paint = Paint(false);
+
+    fn leg(name: &str, status: &str) -> Leg {
+        Leg {
+            id: name.to_owned(),
+            infrastructure: Some(name.to_owned()),
+            workflow: "roll".to_owned(),
+            status: status.to_owned(),
+            started_at: Some(0),
+            ended_at: is_final(status).then_some(42_000),
+            steps_done: 2,
+            steps_total: 5,
+            doing: Some("Start".to_owned()),
+            ..Leg::default()
+        }
+    }
+
+    fn stage(name: &str, elements: &[(&str, Vec<Leg>)]) -> Stage {
+        let element = |(name, legs): &(&str, Vec<Leg>)| Element {
+            id: (*name).to_owned(),
+            name: (*name).to_owned(),
+            status: "QUEUED".to_owned(),
+            legs: legs.clone(),
+            ..Element::default()
+        };
+        Stage { name: name.to_owned(), elements: elements.iter().map(element).collect() }
+    }
+
+    fn run(stages: Vec<Stage>) -> Run {
+        let (application, name, status) = ("Shop".to_owned(), "ship".to_owned(), "RUNNING".to_owned());
+        Run { id: "p".to_owned(), application, name, status, started_at: Some(0), stages, ..Run::default() }
+    }
+
+    #[test]
+    fn s25_what_runs_in_parallel_stands_in_parentheses() {
+        let legs = |names: &[&str]| names.iter().map(|name| leg(name, "RUNNING")).collect::<Vec<_>>();
+        assert_eq!(
+            grouping(&stage("STAGE 1", &[("regions", legs(&["eu", "us", "ap"]))])),
+            "STAGE 1  regions ( eu, us, ap )"
+        );
+        assert_eq!(grouping(&stage("STAGE 1", &[("regions", legs(&["eu"]))])), "STAGE 1  regions: eu");
+        assert_eq!(grouping(&stage("STAGE 1", &[("regions", Vec::new())])), "STAGE 1  regions");
+        let both = stage("STAGE 2", &[("a", legs(&["eu", "us"])), ("b", Vec::new())]);
+        assert_eq!(grouping(&both), "STAGE 2  ( a ( eu, us ), b )");
+        let names: Vec<String> = (0..15).map(|number| format!("i{number}")).collect();
+        let many: Vec<&str> = names.iter().map(String::as_str).collect();
+        assert!(grouping(&stage("S", &[("e", legs(&many))])).ends_with("i10, i11, … 3 more )"));
+    }
+
+    #[test]
+    fn a_screen_has_a_line_per_leg() {
+        let mut waiting = leg("ap", "WAITING");
+        waiting.waits = serde_json::from_value(json!([{ "since": 0, "reason": "LOCK",
+            "detail": { "for": "LOCK", "target": "cart on ap", "holder": "x", "place": 2 } }]))
+        .unwrap();
+        let run = run(vec![
+            stage("STAGE 1", &[("regions", vec![leg("eu", "SUCCESS"), waiting])]),
+            stage("STAGE 2", &[("after", Vec::new())]),
+        ]);
+        assert_eq!(
+            screen(&run, 61_000, 24, PLAIN),
+            [
+                "Shop / ship  ● RUNNING  1:01",
+                "STAGE 1  regions ( eu, ap )  1 of 2 done",
+                "  eu  ✓ SUCCESS  0:42",
+                "  ap  ⧗ WAITING  2/5  1:01  Start: waits for the lock of cart on ap held by x, place 2 in the queue",
+                "STAGE 2  after  · QUEUED",
+            ]
+        );
+    }
+
+    #[test]
+    fn more_than_a_screenful_is_counted() {
+        let legs: Vec<Leg> = (0..1_000)
+            .map(|number| leg(&format!("i{number}"), if number < 990 { "SUCCESS" } else { "FAILED" }))
+            .chain([leg("last", "RUNNING")])
+            .collect();
+        let lines = screen(&run(vec![stage("STAGE 1", &[("regions", legs)])]), 0, 24, PLAIN);
+        assert_eq!(lines.len(), 3);
+        assert_eq!(lines[2], "  10 ✗ FAILED, 1 ● RUNNING, 990 ✓ SUCCESS");
+    }
+
+    #[test]
+    fn changes_are_told_once() {
+        let before =
+            run(vec![stage("STAGE 1", &[("regions", vec![leg("eu", "RUNNING"), leg("us", "RUNNING")])])]);
+        assert_eq!(changes(Some(&before), &before), Vec::<String>::new());
+        let mut after = before.clone();
+        after.stages[0].elements[0].legs[1] = Leg {
+            failure: Some(FailureInfo { message: "exit code 1\nmore".to_owned(), ..FailureInfo::default() }),
+            rollback: Some("ROLLED_BACK".to_owned()),
+            ..leg("us", "FAILED")
+        };
+        after.status = "FAILED".to_owned();
+        assert_eq!(
+            changes(Some(&before), &after),
+            ["  us  ✗ FAILED  0:42  exit code 1", "Shop / ship  ✗ FAILED"]
+        );
+        assert_eq!(changes(None, &before)[..2], ["Shop / ship  p", "STAGE 1  regions ( eu, us )"]);
+    }
+
+    #[test]
+    fn the_table_names_causes_and_rollbacks() {
+        let failed = Leg {
+            failure: Some(FailureInfo { message: "exit code 1".to_owned(), ..FailureInfo::default() }),
+            rollback: Some("ROLLBACK_FAILED".to_owned()),
+            ..leg("us", "FAILED")
+        };
+        let mut skipped = stage("STAGE 2", &[("after", Vec::new())]);
+        skipped.elements[0].status = "SKIPPED".to_owned();
+        skipped.elements[0].skip_reason = Some("the stage before failed".to_owned());
+        let mut run =
+            run(vec![stage("STAGE 1", &[("regions", vec![leg("eu", "SUCCESS"), failed])]), skipped]);
+        run.status = "FAILED".to_owned();
+        run.ended_at = Some(3_723_000);
+        let text = table(&run, PLAIN, None);
+        let expected = [
+            "STAGE    INFRASTRUCTURE  STATUS     DURATION  CAUSE",
+            "STAGE 1  eu              ✓ SUCCESS  0:42",
+            "STAGE 1  us              ✗ FAILED   0:42      exit code 1 (rollback failed)",
+            "STAGE 2                  · SKIPPED            the stage before failed",
+            "Shop / ship  ✗ FAILED after 1:02:03",
+        ];
+        assert_eq!(text.lines().collect::<Vec<_>>(), expected);
+        let painted = table(&run, Paint(true), None);
+        assert!(painted.contains("\x1b[") && painted.contains("✗ FAILED"));
+        let bare = |line: &str| {
+            let mut parts = line.split('\x1b');
+            let first = parts.next().unwrap_or_default().to_owned();
+            parts.fold(first, |line, part| line + part.split_once('m').map_or("", |(_, text)| text))
+        };
+        let painted: Vec<String> = painted.lines().map(|line| bare(line).trim_end().to_owned()).collect();
+        assert_eq!(painted, expected, "colours do not move the columns");
+    }
+
+    #[test]
+    fn every_wait_has_words() {
+        let words = |detail: serde_json::Value| {
+            waiting(&Wait { step: Some(3), since: 0, reason: "R".to_owned(), detail })
+        };
+        assert_eq!(
+            words(json!({ "for": "RETRY", "attempt": 2, "of": 3, "due": 3_600_000 })),
+            "tries again (2 of 3) at 01:00:00 UTC"
+        );
+        assert_eq!(
+            words(
+                json!({ "for": "INTERVENTION", "failure": "exit code 1", "options": ["RETRY", "IGNORE"], "until": 0 })
+            ),
+            "needs an answer until 00:00:00 UTC, step 3: exit code 1; one of RETRY, IGNORE"
+        );
+        assert_eq!(words(json!({ "for": "SOMETHING_NEW" })), "waits: R");
+    }
 }

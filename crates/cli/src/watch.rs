@@ -5,7 +5,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use manifold_model::Millis;
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -28,8 +28,8 @@ const LONGEST: Duration = Duration::from_secs(15);
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest time between two tries to open the tail.
 const TAIL_LONGEST: Duration = Duration::from_secs(15);
-/// Rows of a terminal that does not say how many it has.
-const ROWS: usize = 24;
+/// Rows and columns of a terminal that does not say how many it has.
+const SIZE: (u16, u16) = (24, 80);
 
 /// Where progress is shown.
 pub trait Progress {
@@ -120,7 +120,8 @@ async fn read_events(client: Client, id: String, mut after: u64, wake: Arc<Notif
     let mut gap = POLL;
     loop {
         let seen = after;
-        if let Ok(mut lines) = client.tail(&path, &[("after", &after.to_string())]).await {
+        if let Ok(mut lines) = client.tail(&path, &[("after", &after.to_string()), ("follow", "true")]).await
+        {
             while let Ok(Some(event)) = lines.next().await {
                 after = event.get("seq").and_then(Value::as_u64).unwrap_or(after).max(after);
                 wake.notify_one();
@@ -137,50 +138,37 @@ fn now() -> Millis {
 
 /// Lines that are drawn again and again.
 struct Screen {
-    bars: MultiProgress,
-    lines: Vec<ProgressBar>,
-    style: ProgressStyle,
+    bar: ProgressBar,
     paint: Paint,
 }
 
 impl Screen {
     fn new() -> Self {
-        let style =
-            ProgressStyle::with_template("{wide_msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
-        Self { bars, lines: Vec::new(), style, paint: Paint::of_stderr() }
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style);
+        Self { bar, paint: Paint::of_stderr() }
     }
 }
 
 impl Progress for Screen {
     fn update(&mut self, run: &Run) {
-        let rows = console::Term::stderr().size_checked().map_or(ROWS, |(rows, _)| usize::from(rows));
-        let lines = show::screen(run, now(), rows.saturating_sub(1), self.paint);
-        while self.lines.len() > lines.len() {
-            if let Some(line) = self.lines.pop() {
-                line.finish_and_clear();
-                self.bars.remove(&line);
-            }
-        }
-        while self.lines.len() < lines.len() {
-            let line = self.bars.add(ProgressBar::new_spinner());
-            line.set_style(self.style.clone());
-            self.lines.push(line);
-        }
-        for (bar, line) in self.lines.iter().zip(lines) {
-            bar.set_message(line);
-            bar.tick();
-        }
+        let (rows, columns) = console::Term::stderr().size_checked().unwrap_or(SIZE);
+        let room = usize::from(rows.saturating_sub(1));
+        let lines: Vec<String> = show::screen(run, now(), room, self.paint)
+            .iter()
+            .take(room)
+            .map(|line| console::truncate_str(line, usize::from(columns), "…").into_owned())
+            .collect();
+        self.bar.set_message(lines.join("\n"));
+        self.bar.tick();
     }
 
     fn note(&mut self, text: &str) {
-        if self.bars.println(text).is_err() {
-            say(text);
-        }
+        self.bar.println(text);
     }
 
     fn finish(&mut self) {
-        self.lines.drain(..).for_each(|line| line.finish_and_clear());
+        self.bar.finish_and_clear();
     }
 }
 

@@ -141,6 +141,7 @@ fn artifact(source: &ArtifactSource, build: Build, now: i64) -> Artifact {
 }
 
 /// The task that lists a source's builds.
+#[expect(clippy::result_large_err, reason = "a refusal happens once; its size costs nothing")]
 fn collection(catalog: &Catalog, source: &ArtifactSource) -> std::result::Result<Task, Problem> {
     let server = source.server_name.as_deref().and_then(|name| catalog.artifact_server_named(name));
     let plan = SourcePlan {

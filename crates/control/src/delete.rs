@@ -65,7 +65,7 @@ impl Control {
     pub(crate) async fn delete_entity(&self, actor: &Actor, id: &EntityId, source: Source) -> Result<()> {
         let snapshot = self.snapshot().await?;
         let row = snapshot.by_id.get(id).ok_or_else(|| Error::not_found(format!("{id} does not exist")))?;
-        self.delete_paths(actor, &[row.path.clone()], source, "").await?;
+        self.delete_paths(actor, std::slice::from_ref(&row.path), source, "").await?;
         Ok(())
     }
 

@@ -353,9 +353,10 @@ impl<'s> Draft<'s> {
         let mut report = self.blank(files, revision);
         report.ok = true;
         for document in &self.check.documents {
-            let file = entry(&mut report.files, &document.path.path);
-            file.written = self.written(document);
-            file.id = self.ids.get(&document.path.path).cloned();
+            with_entry(&mut report.files, &document.path.path, |file| {
+                file.written = self.written(document);
+                file.id = self.ids.get(&document.path.path).cloned();
+            });
         }
         let warnings = self.warnings.clone();
         spread(&mut report, warnings, None);
@@ -393,22 +394,16 @@ fn taken(document: &PreparedDocument, detail: &str) -> Problem {
         .hint("ids never change and are used once")
 }
 
-/// The report of a path; a path that a client wrote differently from ours gets an entry of its own.
-fn entry<'r>(files: &'r mut Vec<FileReport>, path: &str) -> &'r mut FileReport {
-    let at =
-        match files.iter().position(|file| file.path == path || path.ends_with(&format!("/{}", file.path))) {
-            Some(at) => at,
-            None => {
-                files.push(FileReport {
-                    path: path.to_owned(),
-                    written: Written::Skipped,
-                    id: None,
-                    problems: Vec::new(),
-                });
-                files.len() - 1
-            }
-        };
-    &mut files[at]
+/// Does something to the report of a path; a path that a client wrote differently from ours gets an entry of its own.
+fn with_entry(files: &mut Vec<FileReport>, path: &str, change: impl FnOnce(&mut FileReport)) {
+    let same = |file: &&mut FileReport| file.path == path || path.ends_with(&format!("/{}", file.path));
+    if let Some(file) = files.iter_mut().find(same) {
+        return change(file);
+    }
+    let mut file =
+        FileReport { path: path.to_owned(), written: Written::Skipped, id: None, problems: Vec::new() };
+    change(&mut file);
+    files.push(file);
 }
 
 /// Puts problems to the files they are about.
@@ -424,10 +419,9 @@ fn spread(report: &mut Report, problems: Vec<Problem>, written: Option<Written>)
         }
     }
     for (path, problems) in by_path {
-        let file = entry(&mut report.files, &path);
-        file.problems.extend(problems);
-        if let Some(written) = written {
-            file.written = written;
-        }
+        with_entry(&mut report.files, &path, |file| {
+            file.problems.extend(problems);
+            file.written = written.unwrap_or(file.written);
+        });
     }
 }

@@ -33,6 +33,7 @@ pub mod start;
 pub mod tree;
 pub mod upsert;
 pub mod vault;
+mod waits;
 
 use std::sync::Arc;
 
@@ -40,12 +41,12 @@ use manifold_model::Millis;
 use manifold_secrets::Key;
 pub use manifold_store::Hint;
 use manifold_store::Store;
+use manifold_store::logs::LogStore;
 
 pub use actor::Actor;
 pub use error::{Error, Result};
 pub use kinds::KindsOnOffer;
 pub use limits::Limits;
-pub use logs::Logs;
 pub use manifold_model as model;
 pub use manifold_secrets::{ExposeSecret, SecretBytes};
 pub use manifold_store::clock::{Clock, SystemClock};
@@ -56,7 +57,7 @@ pub struct Parts {
     /// The store.
     pub store: Arc<dyn Store>,
     /// Logs of steps.
-    pub logs: Arc<dyn Logs>,
+    pub logs: LogStore,
     /// The key that seals secrets.
     pub vault: Arc<Key>,
     /// Kinds of steps that somebody can play now.
@@ -72,7 +73,7 @@ pub struct Parts {
 /// The use cases.
 pub struct Control {
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) logs: Arc<dyn Logs>,
+    pub(crate) logs: LogStore,
     pub(crate) vault: Arc<Key>,
     pub(crate) kinds: Arc<dyn KindsOnOffer>,
     pub(crate) clock: Arc<dyn Clock>,

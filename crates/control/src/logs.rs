@@ -1,52 +1,82 @@
-//! Logs of steps.
+//! Logs of steps. A log's public name is `<execution>.<log>`: it says whose it is, so that rights and retention can be looked up.
 
-use async_trait::async_trait;
-use manifold_model::{LogId, Millis};
+use manifold_model::{ExecutionId, LogId, Problem, code};
+pub use manifold_store::logs::{Line, LogKey, LogSize};
 
-use crate::authorise::{Action, Resource, authorise};
-use crate::{Actor, Control, Result};
+use crate::{Actor, Control, Error, Result};
 
 /// Longest page of log lines.
 pub const LONGEST_LINES: u32 = 2_000;
-
-/// A line of a log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct LogLine {
-    /// Number, from 1.
-    pub number: u64,
-    /// When it came; 0 when unknown.
-    pub at: Millis,
-    /// Unit of the command that wrote it, maybe empty.
-    pub unit: String,
-    /// Text, secrets masked.
-    pub text: String,
-}
+/// Longest id of a log, characters.
+const LONGEST_ID: usize = 64;
 
 /// A page of a log.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct LogPage {
-    /// Lines in order.
-    pub lines: Vec<LogLine>,
+    /// Lines in order; numbers count from 1.
+    pub lines: Vec<Line>,
     /// Number to ask from next.
     pub next: u64,
-    /// Lines there are so far.
-    pub total: u64,
+    /// The log as a whole.
+    pub size: LogSize,
 }
 
-/// Where logs are read from.
-#[async_trait]
-pub trait Logs: Send + Sync + 'static {
-    /// Lines from a number on.
-    async fn lines(&self, log: &LogId, from: u64, limit: u32) -> Result<LogPage>;
+/// The public name of a log.
+#[must_use]
+pub fn public_name(execution: &ExecutionId, log: &LogId) -> String {
+    format!("{execution}.{log}")
+}
+
+/// Reads the public name of a log.
+///
+/// # Errors
+/// When it has another form.
+pub fn key_of(name: &str) -> Result<LogKey> {
+    let good = |part: &str| {
+        !part.is_empty()
+            && part.len() <= LONGEST_ID
+            && part.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter))
+    };
+    match name.split_once('.') {
+        Some((execution, log)) if good(log) => {
+            Ok(LogKey { execution: Some(ExecutionId::from(execution)), log: LogId::from(log) })
+        }
+        _ => Err(Error::refused(
+            Problem::new(code!("LOG_UNKNOWN"), "this is no name of a log")
+                .item(name.chars().take(LONGEST_ID).collect::<String>())
+                .hint("take it from `steps { tasks { logId } }` of an execution"),
+        )),
+    }
 }
 
 impl Control {
-    /// Lines of a log; a log that nobody has written to is empty.
+    /// Lines of a log from a number on, from 1; a log that nobody has written to is empty.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub async fn log_lines(&self, actor: &Actor, log: &LogId, from: u64, limit: u32) -> Result<LogPage> {
-        authorise(actor, Action::Read, Resource::Account)?;
-        self.logs.lines(log, from, limit.min(LONGEST_LINES)).await
+    /// When its execution does not exist or it cannot be read.
+    pub async fn log_lines(&self, actor: &Actor, key: &LogKey, from: u64, limit: u32) -> Result<LogPage> {
+        // Only ids of executions that exist reach the file system.
+        match &key.execution {
+            Some(execution) => self.execution(actor, execution).await?,
+            None => return Err(Error::not_found("log does not exist")),
+        };
+        let unreadable = |error: manifold_store::logs::LogError| {
+            tracing::error!(%error, "a log cannot be read");
+            Error::unavailable(Problem::new(code!("LOG_UNREADABLE"), "the log cannot be read now"))
+        };
+        // The size first: lines that come in between are then read by the next page instead of being missed.
+        let size = self.logs.size(key).await.map_err(unreadable)?;
+        let lines = match limit.min(LONGEST_LINES) {
+            0 => Vec::new(),
+            limit => self.logs.lines(key, from.max(1), limit).await.map_err(unreadable)?,
+        };
+        let next = lines.last().map_or(from.max(1), |line| line.n + 1);
+        Ok(LogPage { lines, next, size })
+    }
+
+    /// Hints which logs got lines.
+    #[must_use]
+    pub fn log_hints(&self) -> tokio::sync::broadcast::Receiver<manifold_store::Hint> {
+        self.logs.hints()
     }
 }

@@ -8,10 +8,11 @@ use manifold_model::event::{Event, EventKind, LegPlace};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::plan::{FleetPlan, Plan, SectionPlan, StepKey, StepPlan, WorkflowPlan};
 use manifold_model::task::{Task, UnitStatus};
-use manifold_model::{ElementId, ExecutionId, Failure, LogId, Millis, Status};
+use manifold_model::{ElementId, ExecutionId, Failure, Millis, Status};
 use manifold_store::Order;
 
 use crate::executions::{LegFilter, STAGE_ROWS};
+use crate::logs::public_name;
 use crate::{Actor, Control, Result};
 
 /// Events read at once.
@@ -78,8 +79,8 @@ pub struct TaskRun {
     pub attempt: u32,
     /// Host, for tasks per instance.
     pub instance: Option<String>,
-    /// Its log.
-    pub log: LogId,
+    /// Public name of its log.
+    pub log: String,
     /// Inner status.
     pub status: Status,
     /// Why it failed.
@@ -382,7 +383,10 @@ fn fold(run: &mut StepRun, execution: &ExecutionId, event: Event) {
         EventKind::TasksIssued { step, attempt, tasks } => {
             run.tasks.extend(tasks.into_iter().map(|task| TaskRun {
                 attempt,
-                log: Task::log_of(execution, step, attempt, task.instance.as_deref()),
+                log: public_name(
+                    execution,
+                    &Task::log_of(execution, step, attempt, task.instance.as_deref()),
+                ),
                 instance: task.instance,
                 status: Status::Running,
                 failure: None,

@@ -160,7 +160,7 @@ impl Folder {
     }
 
     fn node(self, name: String, path: String, snapshot: &Snapshot) -> TreeNode {
-        let mut documents: Vec<TreeNode> = self.documents.iter().map(|row| leaf(row)).collect();
+        let mut documents: Vec<TreeNode> = self.documents.iter().map(leaf).collect();
         // An application's Index.yaml has its id and must come before everything else that shows it (`wire.md` 4.1).
         documents.sort_by(|a, b| rank(&a.name).cmp(&rank(&b.name)).then_with(|| a.name.cmp(&b.name)));
         let mut folders: Vec<(String, Folder)> = self.folders.into_iter().collect();

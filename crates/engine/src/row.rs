@@ -95,7 +95,7 @@ pub(crate) fn waits(state: &State) -> Vec<Wait> {
         waits.push(Wait {
             step: None,
             since: start.at,
-            reason: WaitReason::Limit { name: "executions that begin at once".to_owned(), allowed: 1 },
+            reason: WaitReason::Turn {},
         });
     }
     waits

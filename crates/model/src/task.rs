@@ -64,23 +64,18 @@ impl Task {
         ])
     }
 
-    /// The id of the log of a step's attempt on an instance. It begins with the execution's id, so that a log is found by its id alone.
+    /// The id of the log of a step's attempt on an instance.
     #[must_use]
     pub fn log_of(execution: &ExecutionId, step: StepKey, attempt: u32, instance: Option<&str>) -> LogId {
-        let own =
-            LogId::derived(&["log", &step.to_string(), &attempt.to_string(), instance.unwrap_or_default()]);
-        LogId::from(format!("{execution}{LOG_SEPARATOR}{own}"))
-    }
-
-    /// The execution that a log belongs to; `None` for logs of tasks without one.
-    #[must_use]
-    pub fn execution_of_log(log: &LogId) -> Option<ExecutionId> {
-        log.as_str().rsplit_once(LOG_SEPARATOR).map(|(execution, _)| ExecutionId::from(execution))
+        LogId::derived(&[
+            "log",
+            execution.as_str(),
+            &step.to_string(),
+            &attempt.to_string(),
+            instance.unwrap_or_default(),
+        ])
     }
 }
-
-/// Between execution and own part in the id of a log; no id that Manifold makes holds it.
-const LOG_SEPARATOR: char = '.';
 
 /// What to do, by driver.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]

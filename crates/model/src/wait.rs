@@ -106,6 +106,8 @@ pub enum WaitReason {
     },
     /// The store's answer to what was last deployed on the targets.
     History {},
+    /// Its turn: the server is about to take it up.
+    Turn {},
     /// A limit on how much runs at once.
     Limit {
         /// Which.

@@ -49,6 +49,8 @@ pub struct Prepared {
     pub parent: Option<ExecutionId>,
     /// Tasks cancelled.
     pub cancelled: Vec<TaskId>,
+    /// The leg paused or went on.
+    pub pause_changed: bool,
     /// There was more in the inbox than was taken.
     pub inbox_was_full: bool,
     /// Places of the tasks that just ended, for the next tasks.

@@ -97,12 +97,23 @@ async fn sweep(shared: Arc<Shared>) {
             for execution in shared.store.executions_with_inbox(SWEEP_LIMIT).await? {
                 shared.workers.wake(&execution);
             }
+            cancel_late(&shared).await?;
             fail_untaken(&shared).await
         };
         if let Err(error) = swept.await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep");
         }
     }
+}
+
+/// Stops tasks that were handed out while somebody cancelled them.
+async fn cancel_late(shared: &Shared) -> manifold_store::Result<()> {
+    for connection in shared.delegates.all() {
+        for task in shared.store.cancelled_tasks(&connection.lease).await? {
+            shared.delegates.cancel(&task);
+        }
+    }
+    Ok(())
 }
 
 async fn fail_untaken(shared: &Shared) -> manifold_store::Result<()> {

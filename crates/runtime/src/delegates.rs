@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use manifold_link::{Answer, LogChunk, OutcomeAck};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
-use manifold_model::{DelegateId, LogId, TaskId};
+use manifold_model::{DelegateId, ExecutionId, LogId, TaskId};
 use manifold_store::{ClaimOffer, Lease};
 use tokio::sync::{Notify, mpsc};
 
@@ -45,6 +45,8 @@ pub struct Connection {
     sender: mpsc::UnboundedSender<Send>,
     /// Tasks in flight; bounded by the capacity.
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
+    /// The executions whose logs those tasks write.
+    logs: Mutex<HashMap<LogId, ExecutionId>>,
 }
 
 impl Connection {
@@ -67,6 +69,7 @@ impl Connection {
             free: AtomicI64::new(i64::from(capacity)),
             sender,
             tasks: Mutex::default(),
+            logs: Mutex::default(),
         }
     }
 
@@ -111,6 +114,9 @@ impl Connection {
 
     /// Sends a task that is leased to this connection. A closed connection loses nothing: its lease is released and the task goes back.
     pub fn hand_over(&self, task: Arc<Task>, deliveries: u32) {
+        if let Some(step) = &task.step {
+            self.logs().insert(task.log.clone(), step.execution.clone());
+        }
         self.tasks().insert(task.id.clone(), Arc::clone(&task));
         self.tell(Send::Task(task, deliveries, self.lease.fence));
     }
@@ -118,7 +124,14 @@ impl Connection {
     /// Takes a task that has ended off the books; `None` when it was not handed over by this connection. Its place stays taken until
     /// [`Connection::ack`] and [`Connection::free_place`], or goes to the next task of its execution.
     pub fn taken_back(&self, task: &TaskId) -> Option<Arc<Task>> {
-        self.tasks().remove(task)
+        let task = self.tasks().remove(task)?;
+        self.logs().remove(&task.log);
+        Some(task)
+    }
+
+    /// The execution whose task writes this log; `None` for tasks without one.
+    pub fn execution_of(&self, log: &LogId) -> Option<ExecutionId> {
+        self.logs().get(log).cloned()
     }
 
     /// A task that it holds.
@@ -134,6 +147,10 @@ impl Connection {
     /// Sends something. A closed connection loses nothing that matters: whatever was to be done is in the store.
     pub fn tell(&self, message: Send) {
         let _closed = self.sender.send(message);
+    }
+
+    fn logs(&self) -> std::sync::MutexGuard<'_, HashMap<LogId, ExecutionId>> {
+        self.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tasks(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, Arc<Task>>> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Shared;
-use crate::delegates::Connection;
+use crate::delegates::{Connection, Send as Order};
 use crate::worker::Message;
 
 /// Most tasks claimed in one transaction.
@@ -63,7 +63,11 @@ async fn claim(shared: &Shared, connection: &Arc<Connection>, places: u32) -> ma
         {
             shared.workers.send(execution, Message::Taken(execution.clone(), row.task.id.clone()));
         }
+        let task = row.task.id.clone();
         connection.hand_over(Arc::new(row.task), row.deliveries);
+        if row.cancelled {
+            connection.tell(Order::Cancel(task));
+        }
     }
     Ok(taken)
 }

@@ -12,7 +12,7 @@ mod chores;
 mod delegates;
 mod dispatch;
 mod legs;
-mod reading;
+mod offer;
 mod run;
 mod serve;
 mod worker;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use delegates::Delegates;
-pub use reading::{Offer, StoredLogs};
+pub use offer::Offer;
 pub use serve::serve_delegate;
 
 /// Milliseconds since the epoch, from a clock that never goes back.
@@ -51,7 +51,7 @@ pub struct Config {
 /// Everything the parts of the runtime share.
 pub(crate) struct Shared {
     pub store: Arc<dyn Store>,
-    pub logs: Arc<LogStore>,
+    pub logs: LogStore,
     pub control: Arc<Control>,
     pub delegates: Arc<Delegates>,
     pub config: Config,
@@ -80,7 +80,7 @@ impl Runtime {
     /// The store cannot list what is unfinished.
     pub async fn start(
         store: Arc<dyn Store>,
-        logs: Arc<LogStore>,
+        logs: LogStore,
         control: Arc<Control>,
         delegates: Arc<Delegates>,
         config: Config,

@@ -8,7 +8,7 @@ use manifold_model::event::Event;
 use manifold_model::execution::{ExecutionRow, RowState};
 use manifold_model::plan::Plan;
 use manifold_model::request::ExecutionType;
-use manifold_model::{ExecutionId, Millis, PlanDigest, TaskId};
+use manifold_model::{ExecutionId, Millis, PlanDigest};
 use manifold_store::{Store, StoreError};
 
 /// Events read at once while folding.
@@ -52,14 +52,6 @@ impl Run {
         match self {
             Self::Leg(leg) => leg.recover(),
             Self::Pipeline(run) => run.recover(),
-        }
-    }
-
-    /// Tasks that are out.
-    pub fn outstanding(&self) -> Vec<TaskId> {
-        match self {
-            Self::Leg(leg) => leg.outstanding(),
-            Self::Pipeline(_) => Vec::new(),
         }
     }
 

@@ -154,10 +154,16 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     let TaskOutcome { task, lease, outcome } = ended;
     let lease = Lease { holder: lease.holder, fence: lease.fence };
     let execution = match connection.taken_back(&task) {
-        Some(held) => held.step.as_ref().map(|step| step.execution.clone()),
+        Some(held) => {
+            close_log(shared, &held).await;
+            held.step.as_ref().map(|step| step.execution.clone())
+        }
         None => match shared.store.task(&task).await {
             Ok(Some(row)) => row.execution,
-            Ok(None) => return connection.ack(task, lease.fence, false),
+            Ok(None) => {
+                connection.ack(task, lease.fence, false);
+                return connection.free_place();
+            }
             // Not acknowledged: it comes again.
             Err(error) => {
                 return tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a task");
@@ -180,11 +186,20 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
     shared.workers.send(&execution, Message::Ended(ended));
 }
 
+/// Nothing more comes for the log of a task that has ended.
+async fn close_log(shared: &Shared, task: &Task) {
+    let execution = task.step.as_ref().map(|step| step.execution.clone());
+    let key = LogKey { execution, log: task.log.clone() };
+    if let Err(error) = shared.logs.close(&key).await {
+        tracing::error!(error = &error as &dyn std::error::Error, "cannot close a log");
+    }
+}
+
 fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
     let bytes = chunk.bytes.len() as u64;
     // A chunk that came before on a connection that broke was kept then.
     if shared.delegates.is_new_chunk(&chunk) {
-        let key = LogKey { execution: Task::execution_of_log(&chunk.log), log: chunk.log };
+        let key = LogKey { execution: connection.execution_of(&chunk.log), log: chunk.log };
         if let Err(error) = shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
         }

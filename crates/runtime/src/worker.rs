@@ -13,7 +13,10 @@ use manifold_model::plan::Plan;
 use manifold_model::request::ExecutionType;
 use manifold_model::task::Outcome;
 use manifold_model::{ExecutionId, Status, TaskId};
-use manifold_store::{Append, Appended, BarrierAnswer, Lease, LockAnswer, NewExecution, StoreError};
+use manifold_store::{
+    Append, Appended, BarrierAnswer, Condition, ExecutionFilter, IdColumn, Lease, LockAnswer, NewExecution,
+    Operator, StoreError,
+};
 use tokio::sync::mpsc;
 
 use crate::Shared;
@@ -40,6 +43,8 @@ pub enum Message {
     Taken(ExecutionId, TaskId),
     /// Answers of the store to the last step.
     Inputs(ExecutionId, Vec<Input>),
+    /// A leg of this pipeline execution paused or went on.
+    LegPaused(ExecutionId),
 }
 
 /// A task's end, to be appended under its lease.
@@ -92,6 +97,8 @@ struct Held {
     completions: u64,
     /// Tasks that no connected delegate may take.
     untaken: Vec<(TaskId, Vec<String>, String)>,
+    /// Legs: whether it is paused. Pipelines: whether some leg is paused and none runs.
+    paused: bool,
 }
 
 /// What came for one execution in one batch.
@@ -102,6 +109,7 @@ struct Pending {
     ended: Vec<Ended>,
     taken: Vec<TaskId>,
     inputs: Vec<Input>,
+    leg_paused: bool,
 }
 
 /// One worker.
@@ -143,7 +151,10 @@ impl Worker {
         let mut pending: HashMap<ExecutionId, Pending> = HashMap::new();
         for message in messages {
             let execution = match &message {
-                Message::Wake(id) | Message::Taken(id, _) | Message::Inputs(id, _) => id,
+                Message::Wake(id)
+                | Message::Taken(id, _)
+                | Message::Inputs(id, _)
+                | Message::LegPaused(id) => id,
                 Message::Created(new, _) => &new.row.id,
                 Message::Ended(ended) => &ended.execution,
             };
@@ -179,6 +190,7 @@ impl Worker {
         execution: &ExecutionId,
         pending: &mut Pending,
     ) -> Result<Option<Prepared>, LoadError> {
+        let recovering = !self.held.contains_key(execution) && pending.created.is_none();
         let recovered = self.hold(execution, pending).await?;
         let shared = Arc::clone(&self.shared);
         let Some(held) = self.held.get_mut(execution) else { return Ok(None) };
@@ -203,7 +215,10 @@ impl Worker {
             prepared.command(&turn, &held.run, command);
         }
         held.decide(&turn, &mut prepared, inputs).await?;
-        if prepared.is_empty() && pending.taken.is_empty() {
+        if held.row.kind == ExecutionType::Pipeline && (pending.leg_paused || held.paused || recovering) {
+            held.paused = legs_pause(&shared, execution).await?;
+        }
+        if prepared.is_empty() && pending.taken.is_empty() && !pending.leg_paused {
             return Ok(None);
         }
         held.untaken.append(&mut prepared.untaken);
@@ -240,6 +255,7 @@ impl Worker {
                 seq: row.seq,
                 completions: 0,
                 untaken: Vec::new(),
+                paused: false,
             },
         );
         Ok(recovered)
@@ -277,7 +293,16 @@ impl Worker {
         if let Some(parent) = &prepared.parent {
             shared.workers.wake(parent);
         }
-        let answers = self.answers(&appended, &prepared.cancelled).await;
+        if prepared.pause_changed
+            && let Some(parent) = self.held.get(&execution).and_then(|held| held.row.parent.as_ref())
+        {
+            shared.workers.send(parent, Message::LegPaused(parent.clone()));
+        }
+        // A task that nobody holds yet is seen to by the sweep, one that was never handed out by the store.
+        for task in &prepared.cancelled {
+            shared.delegates.cancel(task);
+        }
+        let answers = self.answers(&appended);
         if !answers.is_empty() {
             shared.workers.send(&execution, Message::Inputs(execution.clone(), answers));
         }
@@ -294,8 +319,8 @@ impl Worker {
         }
     }
 
-    /// What the store answered, and the ends of cancelled tasks that nobody held.
-    async fn answers(&self, appended: &Appended, cancelled: &[TaskId]) -> Vec<Input> {
+    /// What the store answered.
+    fn answers(&self, appended: &Appended) -> Vec<Input> {
         let mut inputs = Vec::new();
         match &appended.lock {
             Some(LockAnswer::Granted) => inputs.push(Input::LockGranted),
@@ -311,21 +336,6 @@ impl Worker {
                 BarrierAnswer::Broken { by } => Some(by.clone()),
             };
             inputs.push(Input::Barrier { identifier: identifier.clone(), broken_by });
-        }
-        for task in cancelled {
-            if self.shared.delegates.cancel(task) {
-                continue;
-            }
-            match self.shared.store.task(task).await {
-                Ok(Some(row)) if row.lease.is_some() => {}
-                Ok(_) => inputs.push(Input::TaskEnded {
-                    task: task.clone(),
-                    outcome: Outcome::of(manifold_model::task::TaskResult::Cancelled),
-                }),
-                Err(error) => {
-                    tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a cancelled task")
-                }
-            }
         }
         inputs
     }
@@ -381,6 +391,7 @@ impl Pending {
             Message::Ended(ended) => self.ended.push(ended),
             Message::Taken(_, task) => self.taken.push(task),
             Message::Inputs(_, inputs) => self.inputs.extend(inputs),
+            Message::LegPaused(_) => self.leg_paused = true,
         }
     }
 
@@ -398,7 +409,7 @@ impl Held {
         let mut run = Run::new(new.row.kind, Arc::clone(&plan), new.row.id.clone());
         new.events.iter().for_each(|event| run.fold(event));
         let seq = new.row.state.seq;
-        Self { run, row: Arc::new(new.row), plan, seq, completions: 0, untaken: Vec::new() }
+        Self { run, row: Arc::new(new.row), plan, seq, completions: 0, untaken: Vec::new(), paused: false }
     }
 
     /// Reads the inbox and, for pipelines, the completions of legs.
@@ -461,6 +472,17 @@ impl Held {
         {
             row.status = Status::Waiting;
         }
+        match self.row.kind {
+            ExecutionType::Workflow => {
+                let paused = row.status == Status::Paused;
+                prepared.pause_changed = paused != self.paused;
+                self.paused = paused;
+            }
+            ExecutionType::Pipeline if self.paused && row.status == Status::Running => {
+                row.status = Status::Paused
+            }
+            ExecutionType::Pipeline => {}
+        }
         prepared.cancelled = prepared.append.cancel_tasks.clone();
         let append = &mut prepared.append;
         append.execution = Some(execution.clone());
@@ -468,6 +490,16 @@ impl Held {
         self.seq = row.seq;
         append.row = Some(row);
     }
+}
+
+/// Whether a pipeline counts as paused: some leg is, and none runs (`behaviour.md` 13.1).
+async fn legs_pause(shared: &Shared, pipeline: &ExecutionId) -> Result<bool, LoadError> {
+    let legs = Condition::Id(IdColumn::PipelineExecution, Operator::Equals, vec![pipeline.to_string()]);
+    let filter = ExecutionFilter { conditions: vec![legs], include_indirect: true, include_superseded: true };
+    let counts = shared.store.execution_counts(&filter).await?;
+    let open =
+        counts.iter().filter(|(status, count)| !status.is_final() && **count > 0).map(|(status, _)| *status);
+    Ok(Status::together(open.collect::<Vec<_>>()) == Status::Paused)
 }
 
 /// Reads the next release number of an element's workflow, once per transaction.

@@ -84,6 +84,31 @@ impl Server {
         self.child.kill().await.context("kill the server")
     }
 
+    /// SIGTERM, and waits until the process has ended by itself; its exit code.
+    ///
+    /// # Errors
+    /// It does not end by the deadline.
+    pub async fn terminate(&mut self, deadline: Duration) -> Result<i32> {
+        let id = self.child.id().context("the server has ended already")?;
+        let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
+        anyhow::ensure!(sent.success(), "the server cannot be told to end");
+        let ended = tokio::time::timeout(deadline, self.child.wait()).await;
+        let status = ended.with_context(|| format!("the server has not ended in {} s", deadline.as_secs()))??;
+        status.code().context("the server was ended by a signal")
+    }
+
+    /// Most memory that the process ever had resident, in MiB (`VmHWM`).
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn high_water(&self) -> Result<u64> {
+        let id = self.child.id().context("the server has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
+        let kib: u64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024)
+    }
+
     /// Starts again on the same data, after [`Server::kill`].
     ///
     /// # Errors
@@ -283,29 +308,43 @@ impl Server {
             .collect()
     }
 
+    /// Journals of a pipeline execution's failed legs, for messages.
+    ///
+    /// # Errors
+    /// There is no such execution.
+    pub async fn failures(&self, execution: &str) -> Result<String> {
+        let mut text = String::new();
+        for leg in self.legs(execution).await?.iter().filter(|leg| leg.status != "SUCCESS") {
+            text += &format!("{} {}: {}\n", leg.infrastructure, leg.status, json!(self.events(&leg.id).await?));
+        }
+        Ok(text)
+    }
+
     /// Legs of a pipeline execution: workflow execution id, infrastructure name, status, in the order of the plan.
     ///
     /// # Errors
     /// There is no such execution.
     pub async fn legs(&self, execution: &str) -> Result<Vec<Leg>> {
-        let found = self.data_of(LEGS, json!({ "e": execution })).await?;
-        let nodes = found.pointer("/execution/memberExecutions/nodes").and_then(Value::as_array);
-        nodes
-            .context("the answer has no members")?
-            .iter()
-            .map(|node| {
-                Ok(Leg {
+        let mut legs = Vec::new();
+        loop {
+            let found = self.data_of(LEGS, json!({ "e": execution, "o": legs.len() })).await?;
+            let members = found.pointer("/execution/memberExecutions").context("the answer has no members")?;
+            for node in members.pointer("/nodes").and_then(Value::as_array).into_iter().flatten() {
+                legs.push(Leg {
                     id: string(node, "/id")?,
                     status: string(node, "/status")?,
                     infrastructure: string(node, "/outcomes/nodes/0/infrastructureDefinition/name")?,
-                })
-            })
-            .collect()
+                });
+            }
+            if members.pointer("/pageInfo/hasMore") != Some(&Value::Bool(true)) {
+                return Ok(legs);
+            }
+        }
     }
 }
 
-const LEGS: &str = "query($e: String!) { execution(executionId: $e) { ... on PipelineExecution {
-    memberExecutions { nodes { id status ... on WorkflowExecution {
+const LEGS: &str = "query($e: String!, $o: Int) { execution(executionId: $e) { ... on PipelineExecution {
+    memberExecutions(limit: 1000, offset: $o) { pageInfo { hasMore } nodes { id status ... on WorkflowExecution {
         outcomes { nodes { ... on DeploymentOutcome { infrastructureDefinition { id name } } } } } } } } } }";
 
 /// A leg as the API shows it.

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::{Stream, StreamExt};
 use manifold_control::executions::public_status;
+use manifold_control::logs::{key_of, public_name};
 use manifold_control::model::execution::ExecutionRow;
 use manifold_control::model::{EntityId, ExecutionId, LogId, Problem, code};
 use manifold_control::{Actor, Error, Result};
@@ -160,16 +161,19 @@ async fn log(
     Query(tail): Query<Tail>,
 ) -> std::result::Result<Response, RestError> {
     let actor = access::actor_of(&api.control, &headers).await?;
-    api.control.execution(&actor, &ExecutionId::from(id)).await?;
+    let id = ExecutionId::from(id);
+    api.control.execution(&actor, &id).await?;
+    // The whole public name or only its second half.
+    let key = match log.split_once('.') {
+        Some((execution, _)) if execution == id.as_str() => key_of(&log)?,
+        _ => key_of(&public_name(&id, &LogId::from(log)))?,
+    };
     let feed = Feed { control: api.control, actor, shutdown: api.shutdown };
-    let pages = feed::log(feed, LogId::from(log), tail.from, tail.follow);
+    let pages = feed::log(feed, key, tail.from, tail.follow);
     Ok(ndjson(pages.map(|page| {
         let mut text = Vec::new();
         for one in page?.lines {
-            line(
-                &mut text,
-                &json!({"number": one.number, "at": one.at, "unit": one.unit, "text": one.text}),
-            )?;
+            line(&mut text, &one)?;
         }
         Ok(text)
     })))

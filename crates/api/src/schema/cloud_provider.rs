@@ -81,7 +81,7 @@ pub struct CeClusterHealth {
     field(name = "description", ty = "Option<String>"),
     field(name = "created_at", ty = "DateTime"),
     field(name = "created_by", ty = "Option<User>"),
-    field(name = "kind", ty = "String"),
+    field(name = "type", method = "kind", ty = "String"),
     field(name = "is_continuous_efficiency_enabled", ty = "bool")
 )]
 pub enum CloudProvider {

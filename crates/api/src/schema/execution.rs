@@ -110,7 +110,7 @@ pub struct Wait {
     pub step: Option<i64>,
     /// Since when.
     pub since: DateTime,
-    /// For what: LOCK, BARRIER, RETRY, DELAY, INTERVENTION, UNKNOWN_OUTCOME, DELEGATE, TASK, LEGS, PAUSED, STOPPING, LIMIT.
+    /// For what: LOCK, BARRIER, RETRY, DELAY, INTERVENTION, UNKNOWN_OUTCOME, DELEGATE, TASK, LEGS, PAUSED, STOPPING, TURN, LIMIT.
     pub reason: String,
     /// All that is known of it: who holds the lock, when the retry is due, what may be answered, ….
     pub detail: Json,
@@ -406,8 +406,9 @@ impl WorkflowExecution {
     }
 
     /// What it waits for.
-    async fn waits(&self) -> Vec<Wait> {
-        self.row.state.waits.iter().map(Wait::of).collect()
+    async fn waits(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Wait>> {
+        let waits = control_of(ctx)?.waits_of(&self.row).await.map_err(error::graphql)?;
+        Ok(waits.iter().map(Wait::of).collect())
     }
 
     async fn failure_details(&self) -> Option<String> {
@@ -584,8 +585,9 @@ impl PipelineExecution {
     }
 
     /// What it waits for.
-    async fn waits(&self) -> Vec<Wait> {
-        self.row.state.waits.iter().map(Wait::of).collect()
+    async fn waits(&self, ctx: &Context<'_>) -> async_graphql::Result<Vec<Wait>> {
+        let waits = control_of(ctx)?.waits_of(&self.row).await.map_err(error::graphql)?;
+        Ok(waits.iter().map(Wait::of).collect())
     }
 
     async fn failure_details(&self) -> Option<String> {

@@ -12,12 +12,18 @@ pub struct Log {
     pub id: String,
     /// Lines so far.
     pub lines: i64,
+    /// Bytes so far.
+    pub bytes: i64,
+    /// Lines dropped beyond the limit.
+    pub dropped: i64,
+    /// Whether nothing more is expected.
+    pub closed: bool,
 }
 
 /// A line of a log.
 #[derive(SimpleObject, Clone, Debug)]
 pub struct LogLine {
-    /// Number, from 0.
+    /// Number, from 1.
     pub number: i64,
     /// When it came.
     pub at: DateTime,
@@ -36,6 +42,10 @@ pub struct LogLines {
     pub next: i64,
     /// Lines there are so far.
     pub total: i64,
+    /// Lines dropped beyond the limit.
+    pub dropped: i64,
+    /// Whether nothing more is expected.
+    pub closed: bool,
 }
 
 impl From<LogPage> for LogLines {
@@ -46,14 +56,16 @@ impl From<LogPage> for LogLines {
                 .lines
                 .into_iter()
                 .map(|line| LogLine {
-                    number: whole(line.number),
+                    number: whole(line.n),
                     at: DateTime(line.at),
                     unit: line.unit,
                     text: line.text,
                 })
                 .collect(),
             next: whole(page.next),
-            total: whole(page.total),
+            total: whole(page.size.lines),
+            dropped: whole(page.size.dropped_lines),
+            closed: page.size.closed,
         }
     }
 }

@@ -3,8 +3,8 @@
 use async_graphql::{Context, Object, Result};
 use manifold_control::cloud_providers::no_cloud_provider;
 use manifold_control::executions::{LONGEST_LEGS, page_limit, page_offset};
-use manifold_control::logs::LONGEST_LINES;
-use manifold_control::model::{ArtifactId, ElementId, EntityId, ExecutionId, LogId, SecretId};
+use manifold_control::logs::{LONGEST_LINES, key_of};
+use manifold_control::model::{ArtifactId, ElementId, EntityId, ExecutionId, SecretId};
 use manifold_control::secrets::BUILT_IN_MANAGER;
 use manifold_control::{Error, applications};
 
@@ -476,10 +476,17 @@ impl Query {
     /// How much there is of a log.
     async fn log(&self, ctx: &Context<'_>, log_id: String) -> Result<Log> {
         let page = control_of(ctx)?
-            .log_lines(actor_of(ctx)?, &LogId::from(log_id.clone()), 0, 0)
+            .log_lines(actor_of(ctx)?, &key_of(&log_id).map_err(error::graphql)?, 1, 0)
             .await
             .map_err(error::graphql)?;
-        Ok(Log { id: log_id, lines: whole(page.total) })
+        let size = page.size;
+        Ok(Log {
+            id: log_id,
+            lines: whole(size.lines),
+            bytes: whole(size.bytes),
+            dropped: whole(size.dropped_lines),
+            closed: size.closed,
+        })
     }
 
     /// Lines of a log from a number on.
@@ -494,7 +501,7 @@ impl Query {
         let limit = page_limit(limit.unwrap_or(100), LONGEST_LINES).map_err(error::graphql)?;
         let from = page_offset(from).map_err(error::graphql)?;
         let page = control_of(ctx)?
-            .log_lines(actor_of(ctx)?, &LogId::from(log_id), from, limit)
+            .log_lines(actor_of(ctx)?, &key_of(&log_id).map_err(error::graphql)?, from, limit)
             .await
             .map_err(error::graphql)?;
         Ok(page.into())

@@ -227,7 +227,7 @@ impl From<&TaskRun> for TaskExecution {
         Self {
             attempt: i64::from(task.attempt),
             instance: task.instance.clone(),
-            log_id: task.log.to_string(),
+            log_id: task.log.clone(),
             status: task.status.name().to_owned(),
             failure: task.failure.as_ref().map(FailureInfo::from),
             units: task

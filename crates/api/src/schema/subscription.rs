@@ -3,7 +3,8 @@
 use async_graphql::{Context, Result, Subscription as Root};
 use futures::{Stream, StreamExt};
 use manifold_control::executions::page_offset;
-use manifold_control::model::{ElementId, ExecutionId, LogId};
+use manifold_control::logs::key_of;
+use manifold_control::model::{ElementId, ExecutionId};
 use tokio_util::sync::CancellationToken;
 
 use super::execution::WorkflowExecution;
@@ -96,7 +97,7 @@ impl Subscription {
         from: Option<i64>,
     ) -> Result<impl Stream<Item = Result<LogLines>> + use<>> {
         let from = page_offset(from).map_err(error::graphql)?;
-        let pages = feed::log(feed_of(ctx)?, LogId::from(log_id), from, true);
+        let pages = feed::log(feed_of(ctx)?, key_of(&log_id).map_err(error::graphql)?, from, true);
         Ok(pages.map(|page| page.map(LogLines::from).map_err(error::graphql)))
     }
 }

@@ -240,7 +240,7 @@ impl State {
             }
         }
         if waits.is_empty() && self.began_at.is_none() {
-            let reason = WaitReason::Limit { name: "executions that begin at once".to_owned(), allowed: 1 };
+            let reason = WaitReason::Turn {};
             waits.push(wait(*started, reason));
         }
         waits
