@@ -80,6 +80,7 @@ impl Runner {
                 plan: PlanDigest::of(b"plan"),
                 place: LegPlace { stage: 0, element: 0, leg: 0 },
                 parent,
+                original: None,
                 cause: Cause::User { id: "1".to_owned(), name: "Ada".to_owned(), email: String::new() },
                 outputs: Published::new(),
                 release_no: 5,
