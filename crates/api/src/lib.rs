@@ -1,10 +1,7 @@
 //! HTTP only: GraphQL, REST, subscriptions; thin over `control`. Everything is served below `/` and below `/gateway` alike (R1).
 
 #![allow(clippy::duplicated_attributes, reason = "fields of an interface repeat their types")]
-#![allow(
-    clippy::result_large_err,
-    reason = "a refusal happens once a request; its size costs nothing"
-)]
+#![allow(clippy::result_large_err, reason = "a refusal happens once a request; its size costs nothing")]
 
 pub mod access;
 pub mod error;
