@@ -2,11 +2,12 @@
 # make test   everything that must pass; installs what the tests stand on
 # make check  the fast part of it: format, lints, unit tests
 # make build  the binary: target/release/manifold
+# make bench  what the product costs, as ratios to bare programs measured in the same run (docs/performance.md)
 
 CARGO ?= cargo
 ONCE ?=
 
-.PHONY: build demo test check parts
+.PHONY: build demo test check parts bench
 
 build:
 	$(CARGO) build --release --locked --bin manifold
@@ -29,3 +30,6 @@ check:
 # Installs the programs that the tests talk to; without the rights it prints the one command to run.
 parts:
 	$(CARGO) xtask parts
+
+bench:
+	$(CARGO) xtask bench

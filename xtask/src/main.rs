@@ -1,4 +1,4 @@
-//! The repository's chores: `cargo xtask tidy`, `schema`, `parts`.
+//! The repository's chores: `cargo xtask tidy`, `schema`, `parts`, `bench`.
 
 mod codes;
 mod edges;
@@ -11,7 +11,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: cargo xtask tidy [--fast] | schema [--check] | parts";
+const USAGE: &str =
+    "usage: cargo xtask tidy [--fast] | schema [--check] | parts | bench [legs|ssh|start|steps|plan]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy(true),
         ["tidy", "--fast"] => tidy(false),
         ["parts"] => parts::install(),
+        ["bench", what @ ..] => bench(what),
         ["schema"] => schema(false),
         ["schema", "--check"] => schema(true),
         _ => {
@@ -75,6 +77,17 @@ fn schema(check: bool) -> Result<()> {
         bail!("schema.graphql is not what the code says; run `cargo xtask schema` and commit it");
     }
     Ok(())
+}
+
+/// Builds the product and the programs that measure it, and measures (`docs/performance.md`).
+fn bench(what: &[&str]) -> Result<()> {
+    run(
+        "cargo",
+        &["build", "--release", "--locked", "-p", "manifold", "--bin", "manifold", "-p", "manifold-bench"],
+    )?;
+    let mut arguments = vec!["run", "--release", "--locked", "--quiet", "-p", "manifold-bench", "--"];
+    arguments.extend(what);
+    run("cargo", &arguments)
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {

@@ -244,7 +244,8 @@ impl Client {
         ClientError::Misunderstood { url: self.address(path), detail: format!("{status} {text}") }
     }
 
-    /// `data` of a GraphQL answer, or what its `errors` say.
+    /// `data` of a GraphQL answer, or what its `errors` say. A query that the server does not know is not the user's doing: the two are of
+    /// different releases.
     fn data(&self, path: &str, mut body: Value) -> Result<Value, ClientError> {
         if let Some(problems) = said_in_envelope(&body) {
             return Err(ClientError::Refused { problems });
@@ -256,7 +257,8 @@ impl Client {
             if problems.iter().any(|problem| problem.code == code!("STORE_UNAVAILABLE")) {
                 return Err(self.unreachable(sentence(&problems), true));
             }
-            if problems.is_empty() {
+            let ours = [code!("QUERY_INVALID"), code!("QUERY_SYNTAX"), code!("BUG")];
+            if problems.is_empty() || problems.iter().any(|problem| ours.contains(&problem.code)) {
                 let said: Vec<&str> =
                     errors.iter().filter_map(|error| error.get("message")?.as_str()).collect();
                 return Err(strange(said.join("; ")));
@@ -371,6 +373,8 @@ mod tests {
         assert_eq!(problems.len(), 2);
         assert_eq!(problems[0].hint.as_deref(), Some("do"));
         let body = json!({ "errors": [{ "message": "Unknown field" }] });
+        assert_eq!(client.data("/x", body).unwrap_err().exit_code(), 70);
+        let body = json!({ "errors": [{ "message": "m", "extensions": { "code": "QUERY_INVALID" } }] });
         assert_eq!(client.data("/x", body).unwrap_err().exit_code(), 70);
         let body = json!({ "errors": [{ "message": "m", "extensions": { "code": "STORE_UNAVAILABLE" } }] });
         assert_eq!(client.data("/x", body).unwrap_err().exit_code(), 4);

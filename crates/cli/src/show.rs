@@ -1,5 +1,7 @@
 //! How an execution looks: grouping, lines of progress, the final table. Pure.
 
+use std::collections::HashMap;
+
 use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table};
 use manifold_model::wait::WaitReason;
 use manifold_model::{Millis, Status};
@@ -95,7 +97,8 @@ pub fn cause(leg: &Leg) -> String {
     };
     let failure = leg.failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
     match (failure, rollback) {
-        ("", "") => leg.waits.first().map(waiting).unwrap_or_default(),
+        // That its own tasks run is what a leg is expected to do.
+        ("", "") => leg.waits.iter().find(|wait| wait.reason != "TASK").map(waiting).unwrap_or_default(),
         ("", mark) => mark.to_owned(),
         (message, "") => message.to_owned(),
         (message, mark) => format!("{message} ({mark})"),
@@ -138,6 +141,7 @@ pub fn waiting(wait: &Wait) -> String {
         WaitReason::Paused { by } => format!("paused by {by}"),
         WaitReason::Stopping { running, .. } => format!("{running} tasks are being stopped"),
         WaitReason::History {} => "looks up what was last deployed".to_owned(),
+        WaitReason::Turn {} => "is about to go on".to_owned(),
         WaitReason::Limit { name, allowed } => format!("waits for its turn: {name}, {allowed} at once"),
     }
 }
@@ -245,53 +249,56 @@ fn short(text: &str) -> String {
 /// What changed between two looks, a line per change, for logs and pipes.
 #[must_use]
 pub fn changes(before: Option<&Run>, now: &Run) -> Vec<String> {
-    let paint = Paint(false);
     let mut lines = Vec::new();
     if before.is_none() {
         lines.push(format!("{} / {}  {}", now.application, now.name, now.id));
     }
     for (index, stage) in now.stages.iter().enumerate() {
         let old = before.and_then(|run| run.stages.get(index));
-        let has_legs = |stage: &Stage| stage.elements.iter().any(|element| !element.legs.is_empty());
-        if has_legs(stage) && !old.is_some_and(has_legs) && !stage.name.is_empty() {
-            lines.push(grouping(stage));
+        let prefix = if now.stages.len() > 1 { format!("  {}  ", stage.name) } else { "  ".to_owned() };
+        changes_of_stage(old, stage, &prefix, &mut lines);
+    }
+    if before.is_none_or(|run| run.status != now.status) {
+        lines.push(format!("{} / {}  {}", now.application, now.name, status(&now.status, Paint(false))));
+    }
+    lines
+}
+
+fn changes_of_stage(old: Option<&Stage>, stage: &Stage, prefix: &str, lines: &mut Vec<String>) {
+    let has_legs = |stage: &Stage| stage.elements.iter().any(|element| !element.legs.is_empty());
+    if has_legs(stage) && !old.is_some_and(has_legs) && !stage.name.is_empty() {
+        lines.push(grouping(stage));
+    }
+    for element in &stage.elements {
+        let known = old.and_then(|stage| stage.elements.iter().find(|one| one.id == element.id));
+        let turned = known.is_none_or(|one| one.status != element.status);
+        if element.legs.is_empty() && is_final(&element.status) && turned {
+            let line = format!(
+                "{prefix}{}  {}  {}",
+                element.name,
+                status(&element.status, Paint(false)),
+                why(element)
+            );
+            lines.push(line.trim_end().to_owned());
         }
-        for element in &stage.elements {
-            let known = old.and_then(|stage| stage.elements.iter().find(|one| one.id == element.id));
-            if element.legs.is_empty()
-                && is_final(&element.status)
-                && known.is_none_or(|one| one.status != element.status)
-            {
-                let why = element
-                    .skip_reason
-                    .as_deref()
-                    .or(element.failure.as_ref().map(|one| one.message.as_str()));
-                lines.push(format!(
-                    "{}  {}  {}",
-                    element.name,
-                    status(&element.status, paint),
-                    why.unwrap_or_default()
-                ));
+        let known: HashMap<&str, &Leg> =
+            known.into_iter().flat_map(|one| &one.legs).map(|leg| (leg.id.as_str(), leg)).collect();
+        for leg in &element.legs {
+            let same = known.get(leg.id.as_str()).is_some_and(|known| {
+                known.status == leg.status && known.doing == leg.doing && cause(known) == cause(leg)
+            });
+            if !same {
+                let line = leg_line(leg, leg.started_at.unwrap_or_default(), 0, Paint(false));
+                lines.push(format!("{prefix}{line}"));
             }
         }
     }
-    for leg in now.legs() {
-        let known = before.and_then(|run| run.legs().find(|known| known.id == leg.id));
-        let same = known.is_some_and(|known| {
-            known.status == leg.status && known.doing == leg.doing && cause(known) == cause(leg)
-        });
-        if !same {
-            lines.push(format!(
-                "  {}",
-                leg_line(leg, leg.started_at.unwrap_or_default(), 0, paint).trim_end()
-            ));
-        }
-    }
-    let turned = before.is_none_or(|run| run.status != now.status);
-    if turned {
-        lines.push(format!("{} / {}  {}", now.application, now.name, status(&now.status, paint)));
-    }
-    lines
+}
+
+/// Why an element without legs was not run.
+fn why(element: &Element) -> &str {
+    let failure = element.failure.as_ref().map(|failure| failure.message.as_str());
+    element.skip_reason.as_deref().or(failure).unwrap_or_default()
 }
 
 /// The table at the end: infrastructure, status, duration, cause.
@@ -303,15 +310,13 @@ pub fn table(run: &Run, paint: Paint, width: Option<u16>) -> String {
         for element in &stage.elements {
             let of_stage = Cell::new(if stage.name.is_empty() { &element.name } else { &stage.name });
             if element.legs.is_empty() {
-                let failure = element.failure.as_ref().map(|failure| failure.message.as_str());
-                let why = element.skip_reason.as_deref().or(failure).unwrap_or_default();
                 let name = Cell::new("");
                 table.add_row([
                     of_stage.clone(),
                     name,
                     status_cell(&element.status, paint),
                     Cell::new(""),
-                    Cell::new(why),
+                    Cell::new(why(element)),
                 ]);
             }
             for leg in &element.legs {

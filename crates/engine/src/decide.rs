@@ -274,10 +274,17 @@ impl<'a> Decider<'a> {
             .any(|task| matches!(task.verdict(), Unknown(_)))
     }
 
-    /// The failure with which a step was lost.
+    /// The failure with which a step was lost; the message says which step that was.
     pub(crate) fn failure_of(&self, step: manifold_model::plan::StepKey) -> Option<Failure> {
         let attempt = self.state.steps.get(&step)?.last()?;
         let (_, _, failure) = attempt.ended.as_ref()?;
-        failure.clone()
+        let mut failure = failure.clone()?;
+        if let Some(spot) = self.map.step(step) {
+            let named = format!("step `{}`", spot.step.name);
+            if !failure.message.contains(&named) {
+                failure.message = format!("{named}: {}", failure.message);
+            }
+        }
+        Some(failure)
     }
 }

@@ -327,24 +327,26 @@ impl Server {
     /// # Errors
     /// There is no such execution.
     pub async fn legs(&self, execution: &str) -> Result<Vec<Leg>> {
-        let found = self.data_of(LEGS, json!({ "e": execution })).await?;
-        let nodes = found.pointer("/execution/memberExecutions/nodes").and_then(Value::as_array);
-        nodes
-            .context("the answer has no members")?
-            .iter()
-            .map(|node| {
-                Ok(Leg {
+        let mut legs = Vec::new();
+        loop {
+            let found = self.data_of(LEGS, json!({ "e": execution, "o": legs.len() })).await?;
+            let members = found.pointer("/execution/memberExecutions").context("the answer has no members")?;
+            for node in members.pointer("/nodes").and_then(Value::as_array).into_iter().flatten() {
+                legs.push(Leg {
                     id: string(node, "/id")?,
                     status: string(node, "/status")?,
                     infrastructure: string(node, "/outcomes/nodes/0/infrastructureDefinition/name")?,
-                })
-            })
-            .collect()
+                });
+            }
+            if members.pointer("/pageInfo/hasMore") != Some(&Value::Bool(true)) {
+                return Ok(legs);
+            }
+        }
     }
 }
 
-const LEGS: &str = "query($e: String!) { execution(executionId: $e) { ... on PipelineExecution {
-    memberExecutions { nodes { id status ... on WorkflowExecution {
+const LEGS: &str = "query($e: String!, $o: Int) { execution(executionId: $e) { ... on PipelineExecution {
+    memberExecutions(limit: 1000, offset: $o) { pageInfo { hasMore } nodes { id status ... on WorkflowExecution {
         outcomes { nodes { ... on DeploymentOutcome { infrastructureDefinition { id name } } } } } } } } } }";
 
 /// A leg as the API shows it.

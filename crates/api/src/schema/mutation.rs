@@ -115,6 +115,25 @@ payload!(
     DeleteCloudProviderPayload {}
 );
 
+payload!(
+    /// The document at its new place.
+    RenameDocumentPayload {
+        /// Its new path.
+        path: String,
+    }
+);
+
+/// A document of the configuration to rename; its id stays.
+#[derive(InputObject, Clone, Debug)]
+pub struct RenameDocumentInput {
+    /// Id of the entity.
+    pub id: String,
+    /// New name.
+    pub name: String,
+    /// Echoed.
+    pub client_mutation_id: Option<String>,
+}
+
 /// Which run is to be resumed from where.
 #[derive(InputObject, Clone, Debug)]
 pub struct ResumeExecutionInput {
@@ -506,6 +525,19 @@ impl Mutation {
         let id = EntityId::from(input.application_id);
         control_of(ctx)?.delete_application(actor_of(ctx)?, &id).await.map_err(error::graphql)?;
         Ok(Some(DeleteApplicationPayload { client_mutation_id: input.client_mutation_id }))
+    }
+
+    /// Renames an entity, with everything below it and every name in the configuration that means it, at once.
+    async fn rename_document(
+        &self,
+        ctx: &Context<'_>,
+        input: RenameDocumentInput,
+    ) -> Result<Option<RenameDocumentPayload>> {
+        let id = EntityId::from(input.id);
+        let (control, actor) = (control_of(ctx)?, actor_of(ctx)?);
+        control.rename(actor, &id, &input.name).await.map_err(error::graphql)?;
+        let path = control.document(actor, &id).await.map_err(error::graphql)?.path.clone();
+        Ok(Some(RenameDocumentPayload { client_mutation_id: input.client_mutation_id, path }))
     }
 
     /// Makes a secret. The content of a file comes as the part `file` of a multipart body.

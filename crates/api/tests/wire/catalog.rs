@@ -79,6 +79,26 @@ async fn a_rename_keeps_ids_and_rewrites_what_refers_to_it() {
 }
 
 #[tokio::test]
+async fn a_renamed_environment_takes_its_infrastructures_along() {
+    let server = Server::shop().await;
+    let (application, pipeline, _) = server.ids().await;
+    let data = server.data("{environments(limit: 5) {nodes{id name}}}", json!({})).await;
+    let prod =
+        data["environments"]["nodes"].as_array().unwrap().iter().find(|one| one["name"] == "prod").unwrap();
+    let rename = "mutation($e: String!) {renameDocument(input: {id: $e, name: \"live\"}) {path}}";
+    let data = server.data(rename, json!({"e": prod["id"]})).await;
+    assert_eq!(data["renameDocument"]["path"], "Setup/Applications/shop/Environments/live/Index.yaml");
+    let path =
+        "/api/setup-as-code/yaml/yaml-content?yamlFilePath=Setup/Applications/shop/Workflows/deploy.yaml";
+    let (_, answer) = server.get(path).await;
+    assert!(answer["resource"]["yaml"].as_str().unwrap().contains("envName: live"), "{answer}");
+    let options = "query($a: String!, $p: String!) {variableOptions(applicationId: $a, entityId: $p, executionType: PIPELINE,
+        variable: \"infrastructure\") {total}}";
+    let data = server.data(options, json!({"a": application, "p": pipeline})).await;
+    assert_eq!(data["variableOptions"]["total"], 3);
+}
+
+#[tokio::test]
 async fn what_is_used_is_not_deleted() {
     let server = Server::shop().await;
     let provider = server.data("{cloudProviderByName(name: \"hosts\") {id}}", json!({})).await;

@@ -181,7 +181,10 @@ fn without_a_selection_all_hosts_run_and_one_failed_host_fails_the_step_after_th
     assert_eq!(runner.status(), Status::Failed);
     assert_eq!(runner.issued.len(), 4);
     let failure = runner.row().failure.unwrap();
-    assert_eq!((failure.class, failure.message.as_str()), (FailureClass::Connectivity, "a: it went wrong"));
+    assert_eq!(
+        (failure.class, failure.message.as_str()),
+        (FailureClass::Connectivity, "step `install`: a: it went wrong")
+    );
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn rollback_workflow_rolls_back_all_begun_phases_newest_first() {
     assert_eq!(runner.status(), Status::Failed);
     assert_eq!(runner.issued, ["one#1", "two#1", "back two#1", "back one#1"]);
     assert_eq!(mark(&runner), Some(RollbackMark::RolledBack));
-    assert_eq!(runner.row().failure.unwrap().message, "it went wrong");
+    assert_eq!(runner.row().failure.unwrap().message, "step `two`: it went wrong");
     let view = runner.leg.view();
     let names: Vec<(&str, Status)> =
         view.phases.iter().map(|phase| (phase.name.as_str(), phase.status)).collect();
@@ -334,7 +334,7 @@ fn a_failed_rollback_step_lets_older_phases_roll_back() {
     assert_eq!((runner.status(), mark(&runner)), (Status::Failed, Some(RollbackMark::RollbackFailed)));
     assert_eq!(runner.issued, ["one#1", "two#1", "back two#1", "back one#1"]);
     // What made the leg fail is the step, not its rollback.
-    assert_eq!(runner.row().failure.unwrap().message, "it went wrong");
+    assert_eq!(runner.row().failure.unwrap().message, "step `two`: it went wrong");
 }
 
 #[test]

@@ -1,12 +1,10 @@
-//! How many durable steps a second the SQLite home takes, and what one costs (P4, P5 of the performance targets). A step is one append: the
-//! last task ended, three events, the row, and the next task handed to the same holder.
-//!
-//! `cargo run --release -p manifold-store --example append_bench -- [LEGS] [CALLERS]`
+//! The floor under P4 and P5: a bare loop of appends to the SQLite home. A step is one append: the last task ended, three events, the row, and
+//! the next task handed to the same holder.
 
-use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use anyhow::Result;
 use manifold_model::event::{EventKind, LegPlace};
 use manifold_model::execution::{ExecutionRow, Named, RowState};
 use manifold_model::kind::Class;
@@ -17,39 +15,41 @@ use manifold_store::clock::SystemClock;
 use manifold_store::sqlite::SqliteStore;
 use manifold_store::{Append, Lease, NewExecution, Store, leg_id, numbered};
 
+use crate::process;
+use crate::report::{self, figure};
+
+/// Legs, unless told otherwise.
+pub const LEGS: u32 = 10_000;
 const STEPS: u64 = 5;
+/// Callers that each append one step at a time.
+const CALLERS: usize = 64;
 const LEGS_AN_APPEND: u32 = 500;
 const NOW: i64 = 1_700_000_000_000;
 
-type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+/// What the appends in batches took.
+pub struct Floor {
+    /// From the first to the last.
+    pub wall: Duration,
+    /// CPU microseconds for each.
+    pub cpu_a_step: f64,
+}
 
-#[tokio::main]
-async fn main() -> Outcome<()> {
-    let mut arguments = std::env::args().skip(1);
-    let legs: u32 = arguments.next().map_or(Ok(2000), |text| text.parse())?;
-    let callers: usize = arguments.next().map_or(Ok(64), |text| text.parse())?;
+/// Measures and prints.
+pub async fn measure(legs: u32) -> Result<Floor> {
+    report::head(&format!("steps: {legs} legs x {STEPS} bare appends to SQLite"));
     let folder = tempfile::tempdir()?;
-    let store = Arc::new(
-        SqliteStore::open(&folder.path().join("manifold.db"), Arc::new(SystemClock::default())).await?,
-    );
-    let began = Instant::now();
+    let path = folder.path().join("manifold.db");
+    let store = Arc::new(SqliteStore::open(&path, Arc::new(SystemClock::default())).await?);
     let ids = create_legs(&store, legs).await?;
-    println!("created {legs} legs in {:.3} s", began.elapsed().as_secs_f64());
     let lease = store.lease("node/bench/1", NOW).await?;
-
-    one_by_one(&store, &ids, &lease, callers).await?;
+    one_by_one(&store, &ids, &lease).await?;
     in_batches(&store, &ids, &lease).await
 }
 
 /// Each step a call of its own, as many at once as there are callers.
-async fn one_by_one(
-    store: &Arc<SqliteStore>,
-    ids: &[ExecutionId],
-    lease: &Lease,
-    callers: usize,
-) -> Outcome<()> {
-    let (began, cpu) = (Instant::now(), cpu_micros()?);
-    let share = ids.len().div_ceil(callers.max(1)).max(1);
+async fn one_by_one(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease) -> Result<()> {
+    let (began, cpu) = (Instant::now(), process::cpu(std::process::id())?);
+    let share = ids.len().div_ceil(CALLERS).max(1);
     let running: Vec<_> = ids
         .chunks(share)
         .map(|ids| {
@@ -67,12 +67,12 @@ async fn one_by_one(
     for caller in running {
         caller.await??;
     }
-    report(&format!("{callers} callers"), ids.len(), began, cpu)
+    told(&format!("{CALLERS} callers"), ids.len(), began, cpu).map(drop)
 }
 
 /// The steps of up to 256 legs in one call, as a server does that advances many legs at once.
-async fn in_batches(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease) -> Outcome<()> {
-    let (began, cpu) = (Instant::now(), cpu_micros()?);
+async fn in_batches(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease) -> Result<Floor> {
+    let (began, cpu) = (Instant::now(), process::cpu(std::process::id())?);
     for step in STEPS..2 * STEPS {
         for ids in ids.chunks(256) {
             let appends = ids.iter().map(|id| step_of(id, step, lease)).collect();
@@ -81,18 +81,16 @@ async fn in_batches(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease
             }
         }
     }
-    report("append_many", ids.len(), began, cpu)
+    told("in batches", ids.len(), began, cpu)
 }
 
-fn report(how: &str, legs: usize, began: Instant, cpu: u64) -> Outcome<()> {
+fn told(how: &str, legs: usize, began: Instant, cpu: Duration) -> Result<Floor> {
     let steps = legs as f64 * STEPS as f64;
-    let seconds = began.elapsed().as_secs_f64();
-    let each = (cpu_micros()? - cpu) as f64 / steps;
-    println!(
-        "{how}: {:.0} durable steps/s (target 20000), {each:.1} us CPU a step (target 50)",
-        steps / seconds
-    );
-    Ok(())
+    let wall = began.elapsed();
+    let cpu_a_step = (process::cpu(std::process::id())? - cpu).as_secs_f64() * 1e6 / steps;
+    figure(&format!("{how}: durable appends"), steps / wall.as_secs_f64(), "/s", "");
+    figure(&format!("{how}: CPU for each"), cpu_a_step, "us", "");
+    Ok(Floor { wall, cpu_a_step })
 }
 
 fn step_of(id: &ExecutionId, step: u64, lease: &Lease) -> Append {
@@ -134,7 +132,7 @@ fn task(id: TaskId) -> Task {
     }
 }
 
-async fn create_legs(store: &SqliteStore, legs: u32) -> Outcome<Vec<ExecutionId>> {
+async fn create_legs(store: &SqliteStore, legs: u32) -> Result<Vec<ExecutionId>> {
     let parent = pipeline();
     let id = store.create_execution(parent.clone()).await?;
     let mut ids = Vec::new();
@@ -201,19 +199,4 @@ fn leg(parent: &NewExecution, ordinal: u32) -> NewExecution {
     leg.row.infrastructure = Some(named(&format!("infra-{ordinal}")));
     leg.row.services = vec![named("cart")];
     leg
-}
-
-/// CPU time of this process so far, user and system, in microseconds.
-fn cpu_micros() -> Outcome<u64> {
-    /// Microseconds of a clock tick: Linux reports 100 a second to every program.
-    const TICK: u64 = 10_000;
-    let stat = std::fs::read_to_string(Path::new("/proc/self/stat"))?;
-    let after_name = stat.rsplit(')').next().unwrap_or_default();
-    let ticks: u64 = after_name
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    Ok(ticks * TICK)
 }

@@ -1,12 +1,10 @@
-//! How long a plan takes (`performance.md` P10: 10,000 legs in at most a second). Prints the time for more and more legs, each as the best of
-//! five, and the ratio to the time for a tenth of them: near 10 when planning is linear.
-//!
-//! `cargo run --release -p manifold-plan --example legs`
+//! P10: planning, from request to frozen plan. The ratio to the time for a tenth of the legs is near 10 when planning is linear.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, bail, ensure};
 use manifold_model::EntityId;
 use manifold_model::catalog::Catalog;
 use manifold_model::entity::{
@@ -18,37 +16,37 @@ use manifold_model::request::{ExecutionType, StartRequest, ValueKind, VariableIn
 use manifold_plan::{Facts, plan};
 use serde_json::{Map, Value, json};
 
-fn main() {
-    println!("{:>8} {:>12} {:>8}", "legs", "plan ms", "ratio");
-    let mut before: Option<Duration> = None;
-    for legs in [10, 100, 1_000, 10_000] {
-        let catalog = catalog(legs);
-        let request = request(legs);
-        let kinds = kinds();
-        let best = (0..5).map(|_| measure(&request, &catalog, &Facts::new(&kinds), legs)).min();
-        let Some(best) = best else { continue };
-        let ratio = before.map_or_else(String::new, |before| {
-            format!("{:.1}", best.as_secs_f64() / before.as_secs_f64().max(f64::EPSILON))
-        });
-        println!("{legs:>8} {:>12.2} {ratio:>8}", best.as_secs_f64() * 1_000.0);
-        before = Some(best);
+use crate::report::{self, ROUNDS, figure};
+
+/// Measures and prints.
+pub fn measure() -> Result<()> {
+    report::head("plan: request to frozen plan (P10)");
+    let mut before: Option<f64> = None;
+    for legs in [100, 1_000, 10_000] {
+        let (catalog, request, kinds) = (catalog(legs), request(legs), kinds());
+        let mut times = Vec::new();
+        for _ in 0..ROUNDS {
+            times.push(report::ms(once(&request, &catalog, &Facts::new(&kinds), legs)?));
+        }
+        let time = report::median(times);
+        figure(&format!("{legs} legs"), time, "ms", if legs == 10_000 { "<= 1000" } else { "" });
+        if let Some(before) = before {
+            figure("ratio to a tenth of them", time / before.max(f64::EPSILON), "x", "linear: 10");
+        }
+        before = Some(time);
     }
+    Ok(())
 }
 
-fn measure(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>, legs: usize) -> Duration {
+fn once(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>, legs: usize) -> Result<Duration> {
     let begun = Instant::now();
     let result = plan(request, catalog, facts);
     let taken = begun.elapsed();
     match result {
-        Ok(plan) => assert_eq!(plan.legs(), legs),
-        Err(problems) => {
-            for problem in problems {
-                eprintln!("{problem}");
-            }
-            std::process::exit(1);
-        }
+        Ok(plan) => ensure!(plan.legs() == legs, "the plan has {} legs", plan.legs()),
+        Err(problems) => bail!("refused: {problems:?}"),
     }
-    taken
+    Ok(taken)
 }
 
 fn id(name: &str) -> EntityId {
