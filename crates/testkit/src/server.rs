@@ -330,7 +330,8 @@ impl Server {
         let mut legs = Vec::new();
         loop {
             let found = self.data_of(LEGS, json!({ "e": execution, "o": legs.len() })).await?;
-            let members = found.pointer("/execution/memberExecutions").context("the answer has no members")?;
+            let members =
+                found.pointer("/execution/memberExecutions").context("the answer has no members")?;
             for node in members.pointer("/nodes").and_then(Value::as_array).into_iter().flatten() {
                 legs.push(Leg {
                     id: string(node, "/id")?,
