@@ -430,7 +430,7 @@ async fn a_script_runs_on_the_host_that_it_names_or_on_every_instance() -> Resul
     let (site, mut tree) = site_of(&[("eu", 2), ("elsewhere", 1)]).await?;
     let other = site.hosts("elsewhere")[0].to_string();
     let place = site.fleet.folder().join("where");
-    let text = format!("echo \"$1 $(echo $SSH_CONNECTION | cut -d' ' -f3)\" >>'{}'", place.display());
+    let text = format!("echo \"$(pwd) $(echo $SSH_CONNECTION | cut -d' ' -f3)\" >>'{}'", place.display());
     let on = |name: &str, host: Value, credential: &str| {
         step(
             "SHELL_SCRIPT",
@@ -446,11 +446,11 @@ async fn a_script_runs_on_the_host_that_it_names_or_on_every_instance() -> Resul
     let everywhere = script(
         "Everywhere",
         &format!(
-            "echo \"${{instance.name}} $(echo $SSH_CONNECTION | cut -d' ' -f3)\" >>'{}'",
+            "echo \"$(pwd) ${{instance.name}} $(echo $SSH_CONNECTION | cut -d' ' -f3)\" >>'{}'",
             place.display()
         ),
     );
-    let steps = [on("Named", json!(other), "own"), everywhere];
+    let steps = [on("Named", json!(other), "own"), mark("Make", "made", ""), everywhere];
     let phases = vec![Phase::on("One", "eu", vec![section("Deploy", &steps)], vec![])];
     let before = json!([on("Before", json!(other), "fleet")]);
     tree.workflow("where", "BASIC", rollback(), phases, json!({ "preDeploymentSteps": before }));
@@ -460,8 +460,14 @@ async fn a_script_runs_on_the_host_that_it_names_or_on_every_instance() -> Resul
     let mut lines: Vec<&str> = said.lines().map(str::trim).collect();
     lines.sort_unstable();
     let hosts = site.hosts("eu");
-    let mut expected = vec![other.clone(), other];
-    expected.extend(hosts.iter().map(|host| format!("{host} {host}")));
+    let mut expected = vec![format!("/tmp {other}"); 2];
+    // Without a path of its own a script runs in the runtime folder.
+    expected.extend(
+        hosts
+            .iter()
+            .enumerate()
+            .map(|(number, host)| format!("{} {host} {host}", site.folder("where", "eu", number).display())),
+    );
     expected.sort_unstable();
     assert_eq!(lines, expected);
     Ok(())
