@@ -83,7 +83,7 @@ pub async fn spec(attempt: Attempt, script: &ScriptTask, context: &Context) -> R
         script: Zeroizing::new(fill(context, &script.script).await?.text),
         language: Language::Bash,
         directory: match directory.trim() {
-            "" => Directory::Attempt,
+            "" => Directory::Runtime,
             path => Directory::Path(path.to_owned()),
         },
         environment: environment(context, &script.environment, LOG_UNIT).await?,
