@@ -58,7 +58,7 @@ fn what_cannot_be_resolved_stays_in_a_script_and_fails_a_setting() {
         let told = match string(&answer, "/data/startExecution/execution/id") {
             Ok(execution) => {
                 assert_eq!(story.ended(&execution).await?, "FAILED");
-                assert_eq!(story.ledger(), ["kept fallback "]);
+                assert_eq!(story.ledger(), ["kept fallback  "]);
                 string(&story.execution(&execution, "failureDetails").await?, "/failureDetails")?
             }
             Err(_) => string(&answer, "/errors/0/message")?,
