@@ -57,7 +57,6 @@ fn bounded(outcome: Outcome) -> Outcome {
     Outcome { result: TaskResult::Failed { failure }, outputs: Default::default(), ..outcome }
 }
 
-
 /// Looks what became of a script task. The outputs of one that has ended are read again.
 pub async fn probe(
     shell: &dyn Shell,
