@@ -64,7 +64,9 @@ async fn run(command: Command) -> ExitCode {
             ended(serve(*flags).await)
         }
         Command::Demo(flags) => demo::run(flags).await,
-        Command::Client(command) => manifold_cli::run(command, Manifold::command()).await,
+        Command::Client(command) => {
+            manifold_cli::run(command, Manifold::command(), &embedded::step_kinds()).await
+        }
     }
 }
 
@@ -112,5 +114,10 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 /// Logs of the server: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("MANIFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(coloured)
+        .with_writer(std::io::stderr)
+        .init();
 }

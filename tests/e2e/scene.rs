@@ -23,7 +23,10 @@ impl Scene {
         scene
             .account("Cloud Providers/dc.yaml", &json!({ "type": "PHYSICAL_DATA_CENTER" }))
             .file("Index.yaml", &json!({ "type": "APPLICATION" }))
-            .file("Environments/prod/Index.yaml", &json!({ "type": "ENVIRONMENT", "environmentType": "PROD" }))
+            .file(
+                "Environments/prod/Index.yaml",
+                &json!({ "type": "ENVIRONMENT", "environmentType": "PROD" }),
+            )
             .file(
                 "Services/svc/Index.yaml",
                 &json!({ "type": "SERVICE", "artifactType": "OTHER", "deploymentType": "SSH" }),
@@ -123,7 +126,9 @@ impl Flow {
     /// A section of steps, one after another.
     pub fn steps(mut self, steps: &[Value]) -> Self {
         let name = format!("Deploy {}", self.sections.len() + 1);
-        self.sections.push(json!({ "type": "DEPLOY_SERVICE", "name": name, "steps": steps, "stepsInParallel": false }));
+        self.sections.push(
+            json!({ "type": "DEPLOY_SERVICE", "name": name, "steps": steps, "stepsInParallel": false }),
+        );
         self
     }
 
@@ -171,7 +176,9 @@ impl Flow {
             "rollbackPhases": [{ "type": "SSH", "name": "Rollback Phase 1", "phaseNameForRollback": "Phase 1",
                 "serviceName": "svc", "phaseSteps": self.rollback }],
             "userVariables": variables });
-        if !self.unsynchronised && let Value::Object(fields) = &mut document {
+        if !self.unsynchronised
+            && let Value::Object(fields) = &mut document
+        {
             fields.insert("concurrencyStrategy".to_owned(), json!("INFRA"));
         }
         document
@@ -217,8 +224,17 @@ pub async fn let_in(server: &Server, fleet: &Fleet) -> Result<()> {
     let key = fleet.user_key_file().to_string_lossy().into_owned();
     let (code, out, err) = server
         .cli(&[
-            "secret", "create", CREDENTIAL, "--type", "ssh-credential", "--user", fleet.user(), "--port", &port,
-            "--key-file", &key,
+            "secret",
+            "create",
+            CREDENTIAL,
+            "--type",
+            "ssh-credential",
+            "--user",
+            fleet.user(),
+            "--port",
+            &port,
+            "--key-file",
+            &key,
         ])
         .await?;
     anyhow::ensure!(code == 0, "the credential was refused: {out}{err}");

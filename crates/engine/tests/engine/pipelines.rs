@@ -81,7 +81,7 @@ impl Parent {
 
     fn end(&self, place: LegPlace, status: Status) -> LegEnd {
         let failure = (!status.is_good())
-            .then(|| Failure::new(FailureClass::Application, code!("TASK_FAILED"), "it went wrong"));
+            .then(|| Failure::new(FailureClass::Application, code!("COMMAND_FAILED"), "it went wrong"));
         LegEnd {
             execution: ExecutionId::from(format!("leg{}", place.leg)),
             place,

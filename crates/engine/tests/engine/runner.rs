@@ -14,7 +14,7 @@ use manifold_model::wait::WaitReason;
 use manifold_model::{ExecutionId, Failure, FailureClass, Millis, PlanDigest, Status, TaskId, code};
 
 pub fn failed(class: FailureClass) -> Outcome {
-    Outcome::failed(Failure::new(class, code!("TASK_FAILED"), "it went wrong"))
+    Outcome::failed(Failure::new(class, code!("COMMAND_FAILED"), "it went wrong"))
 }
 
 pub fn request(action: Action) -> Input {
