@@ -542,7 +542,7 @@ impl Query {
     ) -> Result<Connection<Secret>> {
         let window = Window::of(limit, offset)?;
         let records = control_of(ctx)?.secrets(actor_of(ctx)?).await.map_err(error::graphql)?;
-        Ok(window.cut(records.into_iter().map(Secret::from).collect()))
+        Ok(window.cut(records.into_iter().map(Secret::from).collect::<Vec<_>>()))
     }
 
     async fn secret_manager(
