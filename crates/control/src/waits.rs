@@ -15,8 +15,11 @@ impl Control {
         for wait in &mut waits {
             match &mut wait.reason {
                 WaitReason::Lock { holder, place, .. } => {
-                    if let Some((held_by, at)) = self.store.lock_place(&row.id).await? {
-                        (*holder, *place) = (held_by, Some(at));
+                    match self.store.lock_place(&row.id).await? {
+                        // It has been given the lock and not been told yet: it does not wait for itself.
+                        Some((_, 0)) => wait.reason = WaitReason::Turn {},
+                        Some((held_by, at)) => (*holder, *place) = (held_by, Some(at)),
+                        None => {}
                     }
                 }
                 WaitReason::Barrier { identifier, arrived, of, .. } => {
