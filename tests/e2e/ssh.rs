@@ -561,7 +561,19 @@ async fn an_unknown_host_is_refused_unless_its_key_is_pinned_or_new_ones_are_acc
     well(&strict, "fingerprint").await?;
     let accepting = build(&["--ssh-host-keys", "accept-new"]).await?;
     well(&accepting, "eu").await?;
-    let known = std::fs::read_to_string(accepting.fleet.folder().join("nobody_known"))?;
+    // A host that is known by another key is never let in.
+    let host = format!("[{}]:{}", accepting.hosts("eu")[0], accepting.port());
+    let other = manifold_testkit::sshd::Fleet::start(1)?.host_key()?;
+    let file = accepting.fleet.folder().join("nobody_known");
+    let known = std::fs::read_to_string(&file)?;
+    std::fs::write(&file, format!("{host} {other}\n"))?;
+    let run = accepting.workflow("eu").await?;
+    let outcome = accepting.outcome(&run.id).await?;
+    ensure!(
+        (outcome.class.as_str(), outcome.code.as_str()) == ("AUTHENTICATION", "HOST_KEY_CHANGED"),
+        "{outcome:?}"
+    );
+    ensure!(std::fs::read_to_string(&file)? == format!("{host} {other}\n"), "the known key was replaced");
     ensure!(known.contains(&accepting.fleet.host_key()?), "{known}");
     Ok(())
 }
