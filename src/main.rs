@@ -73,7 +73,7 @@ async fn run(command: Command) -> ExitCode {
 /// Runs the server until a signal.
 async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
     let print_config = flags.print_config;
-    let settings = config::settings(flags)?;
+    let settings = config::settings(flags).map_err(|problem| *problem)?;
     if print_config {
         print!("{}", toml::to_string_pretty(&settings)?);
         return Ok(());
@@ -114,5 +114,6 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
 /// Logs of the server: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("MANIFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(coloured).with_writer(std::io::stderr).init();
 }

@@ -15,11 +15,9 @@ impl Control {
         for wait in &mut waits {
             match &mut wait.reason {
                 WaitReason::Lock { holder, place, .. } => {
-                    match self.store.lock_place(&row.id).await? {
-                        // It has been given the lock and not been told yet: it does not wait for itself.
-                        Some((_, 0)) => wait.reason = WaitReason::Turn {},
-                        Some((held_by, at)) => (*holder, *place) = (held_by, Some(at)),
-                        None => {}
+                    // Place 0 is the holder itself, whose row is about to say so.
+                    if let Some((held_by, at @ 1..)) = self.store.lock_place(&row.id).await? {
+                        (*holder, *place) = (held_by, Some(at));
                     }
                 }
                 WaitReason::Barrier { identifier, arrived, of, .. } => {

@@ -135,8 +135,14 @@ pub fn is_tidy_name(name: &str) -> bool {
     name.chars().all(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'))
 }
 
+/// Controls, and what is as invisible: separators of lines, the byte order mark, and marks that turn the direction of the text after them, so
+/// that a name looks like another one.
 fn is_control(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{feff}')
+    character.is_control()
+        || matches!(
+            character,
+            '\u{2028}' | '\u{2029}' | '\u{feff}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+        )
 }
 
 /// A name as messages show it: control characters made visible, and not longer than 80 characters.
@@ -160,7 +166,8 @@ mod tests {
     #[test]
     fn entity_names_are_checked() {
         let long = "n".repeat(257);
-        for name in ["", "  ", "a/b", "a\nb", " a", "a ", "..", "a\u{7}", long.as_str(), "a\\b"] {
+        for name in ["", "  ", "a/b", "a\nb", " a", "a ", "..", "a\u{7}", "a\u{202e}b", long.as_str(), "a\\b"]
+        {
             assert!(check_entity_name(name).is_err(), "{name:?}");
         }
         for name in ["a", "k8s-eu (prod): #1", "ünïcode", "a,b", &"n".repeat(256)] {

@@ -28,6 +28,9 @@ pub struct Budget {
 /// workflow; 200,000 nodes are parsed in well under a second.
 pub const ENTITY_BUDGET: Budget = Budget { bytes: 1 << 20, depth: 64, nodes: 200_000, key: 256 };
 
+/// What the scanner, which looks ahead of us, says of more than 255 brackets open at once.
+const SCANNER_TOO_DEEP: &str = "recursion limit exceeded";
+
 /// A document that was read.
 #[derive(Clone, Debug)]
 pub struct Parsed {
@@ -146,6 +149,9 @@ impl<'a> Loader<'a> {
         while let Some(event) = parser.next_event() {
             let (event, span) = event.map_err(|error| {
                 let mark = *error.marker();
+                if error.info() == SCANNER_TOO_DEEP {
+                    return self.too_deep(mark);
+                }
                 self.problem(
                     code!("YAML_SYNTAX"),
                     format!("the document is not YAML: {}", error.info()),
@@ -162,6 +168,11 @@ impl<'a> Loader<'a> {
     fn problem(&self, code: crate::Code, message: impl Into<String>, mark: Marker) -> Box<Problem> {
         let place = place(self.path, number(mark.line().max(1)), number(mark.col() + 1));
         Box::new(Problem::new(code, message).at(place))
+    }
+
+    fn too_deep(&self, mark: Marker) -> Box<Problem> {
+        let message = format!("lists and mappings are nested deeper than {} levels", self.budget.depth);
+        self.problem(code!("YAML_LIMIT"), message, mark)
     }
 
     fn event(&mut self, event: Event<'_>, span: Span) -> Outcome<()> {
@@ -231,8 +242,7 @@ impl<'a> Loader<'a> {
 
     fn open(&mut self, open: Open, mark: Marker) -> Outcome<()> {
         if self.stack.len() >= self.budget.depth {
-            let message = format!("lists and mappings are nested deeper than {} levels", self.budget.depth);
-            return Err(self.problem(code!("YAML_LIMIT"), message, mark));
+            return Err(self.too_deep(mark));
         }
         if let Some(Open::Mapping { key: None, .. }) = self.stack.last() {
             let message = "a key must be a single word or text, not a list or mapping";

@@ -69,8 +69,10 @@ fn broken_documents_are_refused_with_their_place() {
 #[test]
 fn budgets_hold() {
     assert_eq!(refused(&vec![b'a'; (1 << 20) + 1]).0, "YAML_LIMIT");
-    let deep = format!("a: {}{}", "[".repeat(70), "]".repeat(70));
-    assert_eq!(refused(deep.as_bytes()).0, "YAML_LIMIT");
+    for levels in [70, 300, 100_000] {
+        let deep = format!("a: {}{}", "[".repeat(levels), "]".repeat(levels));
+        assert_eq!(refused(deep.as_bytes()).0, "YAML_LIMIT");
+    }
     let fits = format!("a: {}{}", "[".repeat(63), "]".repeat(63));
     assert!(parse("f", fits.as_bytes(), &ENTITY_BUDGET).is_ok());
     let small = Budget { nodes: 10, ..ENTITY_BUDGET };
