@@ -13,9 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use crate::BINARY;
-use crate::scene::{
-    EVERY_FAILURE, Flow, Scene, command, deploy, let_in, script, select_all, stage, step,
-};
+use crate::scene::{EVERY_FAILURE, Flow, Scene, command, deploy, let_in, script, select_all, stage, step};
 
 /// For whatever should come soon; two cores are shared with other tests.
 const SOON: Duration = Duration::from_secs(60);
@@ -71,7 +69,11 @@ fn fleet_scene(fleet: &Fleet) -> Scene {
     let flow = Flow::default()
         .variable("ledger")
         .steps(&[select_all(), command("first", "First"), script("between", &work("between", "-", "0.5"))])
-        .steps(&[command("long", "Long"), script("after", &work("after", "-", "2")), command("last", "Last")]);
+        .steps(&[
+            command("long", "Long"),
+            script("after", &work("after", "-", "2")),
+            command("last", "Last"),
+        ]);
     let mut pipeline = stage("wf");
     let variable = json!({ "name": "ledger", "value": "${ledger}" });
     pipeline["workflowVariables"].as_array_mut().unwrap().push(variable);
@@ -101,7 +103,8 @@ async fn start_fleet(server: &Server, ledger: &Path) -> String {
     let infrastructures: Vec<String> = (0..LEGS).map(|leg| format!("i{leg}")).collect();
     let ledger = ledger.to_string_lossy().into_owned();
     let variables = [("infrastructure", infrastructures.join(",")), ("ledger", ledger)];
-    let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let variables: Vec<(&str, &str)> =
+        variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
     server.started(("App", "pipeline", "pipe"), &variables, &[]).await.unwrap()
 }
 
@@ -117,7 +120,13 @@ async fn ten_kills_of_a_twenty_leg_run_leave_the_ledger_of_an_undisturbed_run() 
     let mut moments = Moments::new("ten_kills");
     for kill in 0..10 {
         // Some crashes find the long command in flight, some come after it.
-        let seen = if kill < 3 { "start first" } else if kill < 7 { "start long" } else { "effect long" };
+        let seen = if kill < 3 {
+            "start first"
+        } else if kill < 7 {
+            "start long"
+        } else {
+            "effect long"
+        };
         until(seen, SOON, async || Ok(ledger(&got).keys().any(|line| line.starts_with(seen)).then_some(())))
             .await
             .unwrap();
@@ -128,7 +137,11 @@ async fn ten_kills_of_a_twenty_leg_run_leave_the_ledger_of_an_undisturbed_run() 
         moments.pass(300).await;
         server.start_again().await.unwrap();
         println!("kill {kill}: ready again after {} ms", dead.elapsed().as_millis());
-        assert_eq!(server.status(&execution).await.unwrap(), "RUNNING", "the run was over before kill {kill}");
+        assert_eq!(
+            server.status(&execution).await.unwrap(),
+            "RUNNING",
+            "the run was over before kill {kill}"
+        );
     }
     let status = server.ended(&execution, LONG).await.unwrap();
     assert_eq!(undisturbed.ended(&calm, LONG).await.unwrap(), "SUCCESS");
@@ -328,7 +341,10 @@ impl Peer {
     }
 
     async fn answer(mut stream: TcpStream) {
-        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok").await.unwrap();
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok")
+            .await
+            .unwrap();
     }
 }
 
@@ -336,7 +352,8 @@ impl Peer {
 async fn crashed_in_request(method: &str) -> (Server, Peer, String, String) {
     let mut server = Server::start(BINARY, &[]).await.unwrap();
     let mut peer = Peer::start().await;
-    let properties = json!({ "method": method, "url": format!("{}/hook", peer.url), "timeoutMillis": 60_000 });
+    let properties =
+        json!({ "method": method, "url": format!("{}/hook", peer.url), "timeoutMillis": 60_000 });
     let flow = Flow::default().steps(&[step("HTTP", "call", &properties)]);
     Scene::new("App").nowhere(1).workflow("wf", &flow).pipeline("pipe", "wf").import(&server).await.unwrap();
     let execution = deploy(&server, "App", "pipe", "i0").await.unwrap();
@@ -414,7 +431,8 @@ async fn crashes_while_two_thousand_legs_are_made_neither_lose_nor_double_one() 
     assert_eq!(server.ended(&execution, LONG).await.unwrap(), "SUCCESS");
     let legs = server.legs(&execution).await.unwrap();
     assert_eq!(legs.len(), COUNT);
-    let names: std::collections::BTreeSet<&str> = legs.iter().map(|leg| leg.infrastructure.as_str()).collect();
+    let names: std::collections::BTreeSet<&str> =
+        legs.iter().map(|leg| leg.infrastructure.as_str()).collect();
     assert_eq!(names.len(), COUNT);
     assert!(legs.iter().all(|leg| leg.status == "SUCCESS"));
 }
@@ -425,7 +443,9 @@ async fn a_rollback_goes_on_after_crashes() {
     let file = server.folder().join("ledger");
     let say = |word: &str| format!("echo \"{word} ${{infra.name}}\" >>{}", file.display());
     let fail = format!("{}; sleep 0.5; [ ${{infra.name}} != i1 ]", say("deploy"));
-    let undo = |number: u32| script(&format!("undo {number}"), &format!("{}; sleep 1", say(&format!("undo{number}"))));
+    let undo = |number: u32| {
+        script(&format!("undo {number}"), &format!("{}; sleep 1", say(&format!("undo{number}"))))
+    };
     let flow = Flow::default().steps(&[script("deploy", &fail)]).undo(&[undo(1), undo(2)]);
     Scene::new("App").nowhere(3).workflow("wf", &flow).pipeline("pipe", "wf").import(&server).await.unwrap();
     let execution = deploy(&server, "App", "pipe", "i0,i1,i2").await.unwrap();
@@ -508,9 +528,11 @@ async fn restart_with_ten_thousand_legs_in_flight() {
     let mut server = Server::start(BINARY, &["--enable-test-kinds"]).await.unwrap();
     let on = noop_fleet(&server, COUNT, 5, 3_000).await;
     let execution = deploy(&server, "App", "pipe", &on).await.unwrap();
-    until("all legs are there", LONG, async || Ok((server.legs(&execution).await?.len() == COUNT).then_some(())))
-        .await
-        .unwrap();
+    until("all legs are there", LONG, async || {
+        Ok((server.legs(&execution).await?.len() == COUNT).then_some(()))
+    })
+    .await
+    .unwrap();
     let before = server.high_water().unwrap();
     server.kill().await.unwrap();
     let dead = Instant::now();

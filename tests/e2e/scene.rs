@@ -23,7 +23,10 @@ impl Scene {
         scene
             .account("Cloud Providers/dc.yaml", &json!({ "type": "PHYSICAL_DATA_CENTER" }))
             .file("Index.yaml", &json!({ "type": "APPLICATION" }))
-            .file("Environments/prod/Index.yaml", &json!({ "type": "ENVIRONMENT", "environmentType": "PROD" }))
+            .file(
+                "Environments/prod/Index.yaml",
+                &json!({ "type": "ENVIRONMENT", "environmentType": "PROD" }),
+            )
             .file(
                 "Services/svc/Index.yaml",
                 &json!({ "type": "SERVICE", "artifactType": "OTHER", "deploymentType": "SSH" }),
@@ -90,11 +93,6 @@ impl Scene {
         self.file(&format!("Pipelines/{name}.yaml"), &json!({ "type": "PIPELINE", "pipelineStages": stages }))
     }
 
-    /// The files.
-    pub fn files(&self) -> &[(String, String)] {
-        &self.files
-    }
-
     /// Imports it.
     pub async fn import(&self, server: &Server) -> Result<()> {
         server.import(&self.files).await
@@ -116,14 +114,15 @@ pub struct Flow {
     rollback: Vec<Value>,
     strategies: Vec<Value>,
     variables: Vec<&'static str>,
-    unsynchronised: bool,
 }
 
 impl Flow {
     /// A section of steps, one after another.
     pub fn steps(mut self, steps: &[Value]) -> Self {
         let name = format!("Deploy {}", self.sections.len() + 1);
-        self.sections.push(json!({ "type": "DEPLOY_SERVICE", "name": name, "steps": steps, "stepsInParallel": false }));
+        self.sections.push(
+            json!({ "type": "DEPLOY_SERVICE", "name": name, "steps": steps, "stepsInParallel": false }),
+        );
         self
     }
 
@@ -150,12 +149,6 @@ impl Flow {
         self
     }
 
-    /// Without the infrastructure lock.
-    pub fn unsynchronised(mut self) -> Self {
-        self.unsynchronised = true;
-        self
-    }
-
     fn document(&self) -> Value {
         let template = json!([{ "expression": "${infrastructure}", "fieldName": "infraDefinitionId",
             "metadata": [{ "name": "entityType", "value": "INFRASTRUCTURE_DEFINITION" }] }]);
@@ -164,17 +157,13 @@ impl Flow {
         for name in &self.variables {
             variables.push(json!({ "type": "TEXT", "name": name, "fixed": false, "mandatory": true }));
         }
-        let mut document = json!({ "type": "BASIC", "envName": "prod", "templatized": true,
+        json!({ "type": "BASIC", "concurrencyStrategy": "INFRA", "envName": "prod", "templatized": true,
             "failureStrategies": self.strategies,
             "phases": [{ "type": "SSH", "name": "Phase 1", "serviceName": "svc", "phaseSteps": self.sections,
                 "templateExpressions": template }],
             "rollbackPhases": [{ "type": "SSH", "name": "Rollback Phase 1", "phaseNameForRollback": "Phase 1",
                 "serviceName": "svc", "phaseSteps": self.rollback }],
-            "userVariables": variables });
-        if !self.unsynchronised && let Value::Object(fields) = &mut document {
-            fields.insert("concurrencyStrategy".to_owned(), json!("INFRA"));
-        }
-        document
+            "userVariables": variables })
     }
 }
 
@@ -217,8 +206,17 @@ pub async fn let_in(server: &Server, fleet: &Fleet) -> Result<()> {
     let key = fleet.user_key_file().to_string_lossy().into_owned();
     let (code, out, err) = server
         .cli(&[
-            "secret", "create", CREDENTIAL, "--type", "ssh-credential", "--user", fleet.user(), "--port", &port,
-            "--key-file", &key,
+            "secret",
+            "create",
+            CREDENTIAL,
+            "--type",
+            "ssh-credential",
+            "--user",
+            fleet.user(),
+            "--port",
+            &port,
+            "--key-file",
+            &key,
         ])
         .await?;
     anyhow::ensure!(code == 0, "the credential was refused: {out}{err}");
