@@ -1,5 +1,6 @@
 //! The delegate inside the server: the same code as elsewhere, over an in-memory stream.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -46,6 +47,14 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
             tokio::time::sleep(REDIAL).await;
         }
     }
+}
+
+/// The kinds of steps that this build can run: those the engine plays and those of its drivers. A script on a host is the same step as one
+/// on the delegate to whoever writes it.
+pub fn step_kinds() -> BTreeSet<String> {
+    let drivers = drivers(&Settings::default());
+    let played = drivers.iter().flat_map(|driver| driver.kinds());
+    manifold_engine::kinds().into_iter().chain(played).map(|kind| kind.name.to_string()).collect()
 }
 
 /// All drivers of this build.

@@ -64,7 +64,9 @@ async fn run(command: Command) -> ExitCode {
             ended(serve(*flags).await)
         }
         Command::Demo(flags) => demo::run(flags).await,
-        Command::Client(command) => manifold_cli::run(command, Manifold::command()).await,
+        Command::Client(command) => {
+            manifold_cli::run(command, Manifold::command(), &embedded::step_kinds()).await
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use manifold_control::{Control, Limits, Parts};
+use manifold_model::{Code, Problem};
 use manifold_runtime::{Config, Delegates, Offer, Runtime};
 use manifold_secrets::Key;
 use manifold_store::Store;
@@ -49,6 +50,9 @@ pub async fn start(settings: Settings) -> Result<Server> {
     let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
     let vault = vault(&*store, &settings).await?;
     let account = account(&*store, &settings).await?;
+    let listener =
+        TcpListener::bind(settings.listen).await.with_context(|| format!("listen on {}", settings.listen))?;
+    let address = listener.local_addr().context("read the address listened on")?;
     let delegates = Arc::new(Delegates::default());
     let control = Arc::new(Control::new(Parts {
         store: Arc::clone(&store),
@@ -57,12 +61,10 @@ pub async fn start(settings: Settings) -> Result<Server> {
         kinds: Arc::new(Offer(Arc::clone(&delegates))),
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         account: account.clone(),
+        public_url: public_url(&settings, address),
         limits: limits(&settings),
     }));
     let admin_key = admin_key::ensure(&control, &settings.admin_key_path()).await?;
-    let listener =
-        TcpListener::bind(settings.listen).await.with_context(|| format!("listen on {}", settings.listen))?;
-    let address = listener.local_addr().context("read the address listened on")?;
     let config = runtime_config(&store, &settings, &clock).await?;
     let runtime =
         Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
@@ -115,16 +117,17 @@ async fn open_store(settings: &Settings, clock: &Arc<SystemClock>) -> Result<Arc
     let folder = &settings.data;
     crate::folder::private(folder).with_context(|| format!("make {}", folder.display()))?;
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-    let store = SqliteStore::open(&folder.join("manifold.db"), clock).await.context("open the store")?;
+    let store = SqliteStore::open(&folder.join("manifold.db"), clock).await;
+    let store = store.map_err(|error| refused(error.code(), &error))?;
     Ok(Arc::new(store))
 }
 
 /// The key that wraps secret keys; a store that was sealed with another one is refused.
-async fn vault(store: &dyn Store, settings: &Settings) -> Result<Arc<Key>> {
-    let key = Key::load_or_create(&settings.key_path()).context("open the key that wraps secret keys")?;
+async fn vault(store: &dyn Store, settings: &Settings) -> Result<Key> {
+    let key = Key::load_or_create(&settings.key_path()).map_err(|error| refused(error.code(), &error))?;
     let kept = store.put_setting("key_id", key.id().as_str(), true).await.context("read the key's id")?;
-    manifold_secrets::key::check_key_id(Some(&kept), &key)?;
-    Ok(Arc::new(key))
+    manifold_secrets::key::check_key_id(Some(&kept), &key).map_err(|error| refused(error.code(), &error))?;
+    Ok(key)
 }
 
 /// The account of the store: that of the first start holds.
@@ -155,11 +158,28 @@ async fn runtime_config(
     })
 }
 
+/// Why the server does not start, with its stable code.
+fn refused(code: Code, error: &(dyn std::error::Error + 'static)) -> Problem {
+    let hint = format!("`manifold explain {code}` says what to do");
+    let problem = Problem::new(code, error.to_string()).hint(hint);
+    match error.source() {
+        Some(cause) => problem.detail(cause.to_string()),
+        None => problem,
+    }
+}
+
+/// How people reach the server: as the settings say, else where it listens.
+fn public_url(settings: &Settings, address: SocketAddr) -> String {
+    match &settings.public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => format!("http://{address}"),
+    }
+}
+
 fn limits(settings: &Settings) -> Limits {
     Limits {
         infrastructures_per_stage: settings.limits.legs_per_element,
         lock_queue: settings.limits.lock_queue,
-        test_kinds: settings.enable_test_kinds,
         ..Limits::default()
     }
 }

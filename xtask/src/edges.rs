@@ -1,4 +1,4 @@
-//! Who may use whom (`docs/architecture.md`). Development dependencies are free, but for `sim` and the binary.
+//! Who may use whom (`docs/architecture.md`). Development dependencies are free.
 
 use std::path::Path;
 

@@ -1,5 +1,6 @@
 //! The commands of a client without the server: what the tests run.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
@@ -13,5 +14,6 @@ struct Client {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    manifold_cli::run(Client::parse().command, Client::command()).await
+    manifold_cli::run(Client::parse().command, Client::command(), &BTreeSet::from(["COMMAND".to_owned()]))
+        .await
 }

@@ -1,5 +1,6 @@
 //! The commands of a client, and how each is run.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -118,12 +119,13 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Runs a command. `root` is the whole command line, for completion and manual pages.
-pub async fn run(command: Command, root: clap::Command) -> ExitCode {
+/// Runs a command. `root` is the whole command line, for completion and manual pages; `step_kinds` are the kinds of steps that this build can
+/// run, for `lint`: what no build of this version can run is kept and said.
+pub async fn run(command: Command, root: clap::Command, step_kinds: &BTreeSet<String>) -> ExitCode {
     let (output, result) = match command {
         Command::Import(flags) => (flags.connection.output, import_tree(&flags).await),
         Command::Export(flags) => (flags.connection.output, export_tree(&flags).await),
-        Command::Lint(flags) => (flags.output, lint::run(&flags.dir, flags.output)),
+        Command::Lint(flags) => (flags.output, lint::run(&flags.dir, step_kinds, flags.output)),
         Command::Deploy(flags) => (flags.connection.output, deploy(*flags).await),
         Command::Execution(flags) => (flags.connection.output, crate::execution::run(*flags).await),
         Command::Secret(flags) => (flags.connection.output, crate::secret::run(*flags).await),

@@ -1,6 +1,6 @@
 //! `manifold lint`: checks a tree without a server. Every complaint with file, line and column.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use manifold_model::Problem;
@@ -18,11 +18,10 @@ use crate::{exit, tree};
 const EXCERPTS: usize = 50;
 
 /// Runs it; exit code 3 when something is wrong, 0 when there are warnings at most.
-pub fn run(folder: &Path, output: Output) -> Result<u8, Error> {
+pub fn run(folder: &Path, step_kinds: &BTreeSet<String>, output: Output) -> Result<u8, Error> {
     let files = tree::read(folder)?;
     let sources: Vec<SourceFile<'_>> = files.iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
-    // Which kinds of steps somebody can run is the server's to know.
-    let check = import::lint(&sources, None);
+    let check = import::lint(&sources, Some(step_kinds));
     match output {
         Output::Json => out_json(&json!({
             "files": files.len(), "errors": check.errors, "warnings": check.warnings }))?,

@@ -37,8 +37,8 @@ mod waits;
 
 use std::sync::Arc;
 
-use manifold_model::Millis;
-use manifold_secrets::Key;
+use manifold_model::{ExecutionId, Millis};
+use manifold_secrets::{BuiltIn, Key};
 pub use manifold_store::Hint;
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
@@ -59,13 +59,15 @@ pub struct Parts {
     /// Logs of steps.
     pub logs: LogStore,
     /// The key that seals secrets.
-    pub vault: Arc<Key>,
+    pub vault: Key,
     /// Kinds of steps that somebody can play now.
     pub kinds: Arc<dyn KindsOnOffer>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Account id.
     pub account: String,
+    /// How people reach this server, without a slash at the end.
+    pub public_url: String,
     /// Limits.
     pub limits: Limits,
 }
@@ -74,10 +76,11 @@ pub struct Parts {
 pub struct Control {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) logs: LogStore,
-    pub(crate) vault: Arc<Key>,
+    pub(crate) manager: BuiltIn<vault::StoredSecrets>,
     pub(crate) kinds: Arc<dyn KindsOnOffer>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) account: String,
+    pub(crate) public_url: String,
     pub(crate) limits: Limits,
     pub(crate) keys: authenticate::KeyList,
     pub(crate) plans: plans::PlanCache,
@@ -90,18 +93,25 @@ impl Control {
     #[must_use]
     pub fn new(parts: Parts) -> Self {
         Self {
+            manager: BuiltIn::new(parts.vault, vault::StoredSecrets(Arc::clone(&parts.store))),
             store: parts.store,
             logs: parts.logs,
-            vault: parts.vault,
             kinds: parts.kinds,
             clock: parts.clock,
             account: parts.account,
+            public_url: parts.public_url,
             limits: parts.limits,
             keys: authenticate::KeyList::default(),
             plans: plans::PlanCache::default(),
             head: snapshot::Head::default(),
             references: referrers::ReferenceCache::default(),
         }
+    }
+
+    /// Where people look at an execution (`ui.md` 3.2).
+    #[must_use]
+    pub fn execution_url(&self, execution: &ExecutionId) -> String {
+        format!("{}/a/{}/executions/{execution}", self.public_url, self.account)
     }
 
     /// Account id.

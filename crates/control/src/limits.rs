@@ -11,18 +11,10 @@ pub struct Limits {
     pub lock_queue: u32,
     /// Notes of an execution, characters.
     pub notes_chars: usize,
-    /// Files in one import.
-    pub import_files: usize,
-    /// Bytes of one file of an import.
-    pub import_file_bytes: usize,
-    /// Bytes of all files of one import, unpacked.
-    pub import_bytes: usize,
     /// How long a start waits for the collection of one artifact source.
     pub collect_wait: Duration,
     /// Bytes of one secret.
     pub secret_bytes: usize,
-    /// Allow kinds that exist for measurements and tests only.
-    pub test_kinds: bool,
 }
 
 impl Default for Limits {
@@ -31,12 +23,8 @@ impl Default for Limits {
             infrastructures_per_stage: 10_000,
             lock_queue: 20,
             notes_chars: 10_000,
-            import_files: 50_000,
-            import_file_bytes: 5 << 20,
-            import_bytes: 200 << 20,
             collect_wait: Duration::from_secs(90),
             secret_bytes: 1 << 20,
-            test_kinds: false,
         }
     }
 }

@@ -4,7 +4,7 @@
 use manifold_model::secret::{SecretRecord, SecretType, SshCredential, SshMethod};
 use manifold_model::task::FileSource;
 use manifold_model::{Failure, FailureClass, SecretId, TaskId, code};
-use manifold_secrets::{ExposeSecret, SecretBytes, envelope};
+use manifold_secrets::{ExposeSecret, SecretBytes, SecretError, SecretManager};
 use manifold_store::{SecretRow, StoreError};
 
 use crate::Control;
@@ -36,14 +36,11 @@ impl Control {
     /// # Errors
     /// A failure for the step: there is none of that name, or it cannot be opened.
     pub async fn open_secret(&self, name: &str) -> Result<SecretBytes, Failure> {
-        for kind in [SecretType::EncryptedText, SecretType::EncryptedFile] {
-            if let Some(row) =
-                self.store.secret_named(name, Some(kind)).await.map_err(|error| unreadable(&error))?
-            {
-                return self.open_row(&row);
-            }
+        match self.manager.open_named(name, None).await {
+            Ok(opened) => Ok(opened.value),
+            Err(SecretError::Missing(_)) => Err(missing(&format!("no secret is named {name:?}"))),
+            Err(error) => Err(closed(&error)),
         }
-        Err(missing(&format!("no secret is named {name:?}")))
     }
 
     /// An SSH credential by name, with its secrets.
@@ -115,7 +112,7 @@ impl Control {
     /// A failure for the step: the value is too long, or the store cannot write.
     pub async fn seal_output(&self, task: &TaskId, name: &str, value: &[u8]) -> Result<String, Failure> {
         let id = SecretId::derived(&["output", task.as_str(), name]);
-        let sealed = envelope::seal(&self.vault, &id, value)
+        let sealed = self.manager.seal(&id, value)
             .map_err(|error| Failure::new(FailureClass::Application, error.code(), error.to_string()))?;
         let record = SecretRecord {
             id,
@@ -135,15 +132,16 @@ impl Control {
 
     async fn open_id(&self, id: Option<&SecretId>) -> Result<Option<SecretBytes>, Failure> {
         let Some(id) = id else { return Ok(None) };
-        let row = self.store.secret(id).await.map_err(|error| unreadable(&error))?;
-        let row = row.ok_or_else(|| missing("a secret of the credential does not exist any more"))?;
-        self.open_row(&row).map(Some)
+        match self.manager.open(id).await {
+            Ok(value) => Ok(Some(value)),
+            Err(SecretError::Missing(_)) => Err(missing("a secret of the credential does not exist any more")),
+            Err(error) => Err(closed(&error)),
+        }
     }
+}
 
-    fn open_row(&self, row: &SecretRow) -> Result<SecretBytes, Failure> {
-        envelope::open(&self.vault, &row.record.id, &row.sealed)
-            .map_err(|error| Failure::new(FailureClass::Authentication, error.code(), error.to_string()))
-    }
+fn closed(error: &SecretError) -> Failure {
+    Failure::new(FailureClass::Authentication, error.code(), error.to_string())
 }
 
 fn missing(message: &str) -> Failure {

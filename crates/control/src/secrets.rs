@@ -153,13 +153,15 @@ impl Control {
             .ok_or_else(|| Error::not_found(format!("No secret exists with the name {name}")))
     }
 
-    /// All secrets, without their values.
+    /// All secrets that somebody made, without their values; sealed outputs of steps are not among them.
     ///
     /// # Errors
     /// When the store cannot read.
     pub async fn secrets(&self, actor: &Actor) -> Result<Vec<SecretRecord>> {
         authorise(actor, Action::Read, Resource::Account)?;
-        Ok(self.store.secrets().await?)
+        let mut secrets = self.store.secrets().await?;
+        secrets.retain(|secret| !secret.name.starts_with(crate::open::OUTPUT));
+        Ok(secrets)
     }
 
     async fn secret_row(&self, id: &SecretId, kind: SecretType) -> Result<SecretRow> {

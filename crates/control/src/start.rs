@@ -176,6 +176,7 @@ impl Control {
                 plan: digest.clone(),
                 place,
                 parent: None,
+                original: None,
                 cause: actor.cause(),
                 outputs: Published::new(),
                 release_no: self.store.next_release_no(&request.entity).await?,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use manifold_model::secret::SecretType;
 use manifold_model::{Problem, SecretId, code};
-use manifold_secrets::{Sealed, SecretError, Source, envelope};
+use manifold_secrets::{Sealed, SecretError, Source};
 use manifold_store::{SecretRow, Store};
 
 use crate::{Control, Error, Result};
@@ -45,7 +45,7 @@ impl Source for StoredSecrets {
 impl Control {
     /// Seals a value for a secret.
     pub(crate) fn seal(&self, id: &SecretId, value: &[u8]) -> Result<Vec<u8>> {
-        envelope::seal(&self.vault, id, value).map_err(|error| {
+        self.manager.seal(id, value).map_err(|error| {
             tracing::error!(%error, "a secret cannot be sealed");
             Error::unavailable(Problem::new(code!("SECRET_NOT_SEALED"), "the secret cannot be sealed now"))
         })

@@ -15,7 +15,8 @@ impl Control {
         for wait in &mut waits {
             match &mut wait.reason {
                 WaitReason::Lock { holder, place, .. } => {
-                    if let Some((held_by, at)) = self.store.lock_place(&row.id).await? {
+                    // Place 0 is the holder itself, whose row is about to say so.
+                    if let Some((held_by, at @ 1..)) = self.store.lock_place(&row.id).await? {
                         (*holder, *place) = (held_by, Some(at));
                     }
                 }

@@ -1,5 +1,5 @@
-//! Dials out, fills the last holes of a task, runs drivers, keeps results until acknowledged (`design.md` 6). The same code runs inside
-//! the server and near the infrastructure.
+//! Dials out, fills the last holes of a task, runs drivers, keeps results until acknowledged (`design.md` 6). Today it runs inside the
+//! server; nothing in it knows that.
 
 mod ask;
 mod config;

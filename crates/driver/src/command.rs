@@ -105,6 +105,8 @@ pub enum Directory {
     Login,
     /// The attempt folder.
     Attempt,
+    /// `WINGS_RUNTIME_PATH` of the script's environment when it is there, else the attempt folder (`behaviour.md` 23).
+    Runtime,
     /// This one, which must be there; a leading `~` and `$NAME`, `${NAME}` are expanded with the script's environment.
     Path(String),
 }

@@ -17,6 +17,9 @@ pub const UNIT: &str = "script";
 /// Section of the log that a script's output goes to.
 pub const LOG_UNIT: &str = "Execute";
 
+/// Largest output variable, bytes (`behaviour.md` 24.1).
+pub const MAX_OUTPUT: usize = 256 * 1024;
+
 /// The moment by which a task must have ended, from now.
 #[must_use]
 pub fn deadline(task: &Task) -> Instant {
@@ -38,8 +41,22 @@ pub async fn perform(
         Ok(Err(failure)) => Ended::Failed(failure),
         Err(ended) => ended,
     };
-    outcome(&ended, shell, script, task, context, started_at).await
+    bounded(outcome(&ended, shell, script, task, context, started_at).await)
 }
+
+/// An outcome whose outputs expressions can take.
+fn bounded(outcome: Outcome) -> Outcome {
+    let large = outcome.outputs.iter().find(|(_, output)| output.value.len() > MAX_OUTPUT);
+    let Some((name, output)) = large else { return outcome };
+    let failure = Failure::new(
+        FailureClass::Application,
+        code!("SCRIPT_OUTPUT_TOO_LARGE"),
+        format!("the output variable {name} has {} bytes; at most {MAX_OUTPUT} are kept", output.value.len()),
+    )
+    .hint("write large output to a file and publish its path");
+    Outcome { result: TaskResult::Failed { failure }, outputs: Default::default(), ..outcome }
+}
+
 
 /// Looks what became of a script task. The outputs of one that has ended are read again.
 pub async fn probe(
@@ -83,7 +100,7 @@ pub async fn spec(attempt: Attempt, script: &ScriptTask, context: &Context) -> R
         script: Zeroizing::new(fill(context, &script.script).await?.text),
         language: Language::Bash,
         directory: match directory.trim() {
-            "" => Directory::Attempt,
+            "" => Directory::Runtime,
             path => Directory::Path(path.to_owned()),
         },
         environment: environment(context, &script.environment, LOG_UNIT).await?,

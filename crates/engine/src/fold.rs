@@ -19,10 +19,11 @@ impl State {
             self.began_at = Some(at);
         }
         match &event.kind {
-            EventKind::WorkflowStarted { place, parent, cause, outputs, release_no, .. } => {
+            EventKind::WorkflowStarted { place, parent, original, cause, outputs, release_no, .. } => {
                 self.start = Some(Start {
                     place: *place,
                     parent: parent.clone(),
+                    original: original.clone().or_else(|| parent.clone()),
                     cause: cause.clone(),
                     outputs: outputs.clone(),
                     release_no: *release_no,

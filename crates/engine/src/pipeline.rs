@@ -89,6 +89,12 @@ impl PipelineRun {
         self.state.started.as_ref().map(|(_, cause)| cause)
     }
 
+    /// The first run of the chain when this one resumes another: what its legs answer to `${workflow.pipelineResumeUuid}`.
+    #[must_use]
+    pub fn original(&self) -> Option<&ExecutionId> {
+        self.state.original.as_ref()
+    }
+
     /// The row for lists.
     #[must_use]
     pub fn row(&self) -> RowState {

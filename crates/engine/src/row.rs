@@ -92,11 +92,7 @@ pub(crate) fn waits(state: &State) -> Vec<Wait> {
     }
     if waits.is_empty() && state.began_at.is_none() {
         // Queued: the server has not come to it yet.
-        waits.push(Wait {
-            step: None,
-            since: start.at,
-            reason: WaitReason::Turn {},
-        });
+        waits.push(Wait { step: None, since: start.at, reason: WaitReason::Turn {} });
     }
     waits
 }

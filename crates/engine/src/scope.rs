@@ -259,7 +259,7 @@ impl<'a> LegScope<'a> {
                 last_good.map_or(Value::Null, |last| Value::from(last.display_name.as_str())),
             ),
             ("pipelineDeploymentUuid", Value::from(parent)),
-            ("pipelineResumeUuid", Value::from(parent)),
+            ("pipelineResumeUuid", Value::from(start.original.as_ref().map(ExecutionId::as_str))),
             ("startTs", Value::from(start.at)),
             ("variables", Value::from(self.variables())),
         ]))

@@ -23,6 +23,7 @@ pub(crate) const STOP_TIMER: &str = "stop";
 pub(crate) struct Start {
     pub place: LegPlace,
     pub parent: Option<ExecutionId>,
+    pub original: Option<ExecutionId>,
     pub cause: Cause,
     pub outputs: BTreeMap<String, PublishedValue>,
     pub release_no: u64,

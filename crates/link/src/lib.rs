@@ -1,5 +1,5 @@
 //! What server and delegate say to each other, versioned: protocol-buffer messages in length-delimited frames over any byte stream
-//! (`design.md` 6). In memory inside the server, over a WebSocket to a delegate elsewhere; the frames are the same.
+//! (`design.md` 6). Today the stream is one in memory, inside the server; the frames would be the same over any other.
 //!
 //! - **Places.** A delegate offers `free` places in its hello. A task takes one until its acknowledgement; the server never sends more.
 //! - **Reconnects.** The server hands out again, under the new lease, what the delegate had; the delegate does not start it twice, and

@@ -49,6 +49,9 @@ pub enum EventKind {
         place: LegPlace,
         /// The pipeline execution, for legs.
         parent: Option<ExecutionId>,
+        /// The first run of a chain of resumed ones, for legs: `${workflow.pipelineResumeUuid}`. Absent: `parent` itself.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        original: Option<ExecutionId>,
         /// Who started it.
         cause: Cause,
         /// Outputs published at PIPELINE scope by earlier stages.

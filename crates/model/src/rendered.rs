@@ -65,6 +65,8 @@ impl Rendered {
             .map(|piece| match piece {
                 Piece::Text(text) => text.clone(),
                 Piece::Hole(Hole::Secret { .. }) => "******".to_owned(),
+                // A condition holds its spans itself.
+                Piece::Hole(Hole::Expression { text, .. }) if text.contains("${") => text.clone(),
                 Piece::Hole(Hole::Expression { text, .. }) => format!("${{{text}}}"),
             })
             .collect()

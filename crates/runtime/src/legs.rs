@@ -53,8 +53,8 @@ fn new_leg(
     place: LegPlace,
     release_no: u64,
 ) -> NewExecution {
-    let (outputs, started_by) = match run {
-        Run::Pipeline(run) => (run.outputs().clone(), run.cause().cloned()),
+    let (outputs, started_by, original) = match run {
+        Run::Pipeline(run) => (run.outputs().clone(), run.cause().cloned(), run.original().cloned()),
         Run::Leg(_) => Default::default(),
     };
     let cause = Cause::Pipeline { execution: turn.row.id.clone() };
@@ -62,6 +62,7 @@ fn new_leg(
         plan: turn.row.plan.clone(),
         place,
         parent: Some(turn.row.id.clone()),
+        original,
         // `${deploymentTriggeredBy}` names who started the pipeline; the row says that the leg runs along with it.
         cause: started_by.unwrap_or_else(|| cause.clone()),
         outputs,

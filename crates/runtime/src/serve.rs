@@ -21,6 +21,8 @@ use crate::worker::{Ended, Message};
 
 /// Most tasks that one delegate may have at once, whatever it offers.
 const MOST_PLACES: u32 = 4_096;
+/// Number of the first chunk of a task's run: when it comes, nothing of that run was kept before.
+const FIRST_CHUNK: u64 = 1;
 /// Messages written before the buffer is flushed.
 const WRITES: usize = 256;
 
@@ -200,7 +202,9 @@ fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
     // A chunk that came before on a connection that broke was kept then.
     if shared.delegates.is_new_chunk(&chunk) {
         let key = LogKey { execution: connection.execution_of(&chunk.log), log: chunk.log };
-        if let Err(error) = shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes) {
+        let begun = if chunk.seq == FIRST_CHUNK { shared.logs.restart(&key) } else { Ok(()) };
+        let kept = begun.and_then(|()| shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes));
+        if let Err(error) = kept {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
         }
     }

@@ -478,7 +478,9 @@ impl Held {
                 prepared.pause_changed = paused != self.paused;
                 self.paused = paused;
             }
-            ExecutionType::Pipeline if self.paused && row.status == Status::Running => {
+            ExecutionType::Pipeline
+                if self.paused && matches!(row.status, Status::Running | Status::Pausing) =>
+            {
                 row.status = Status::Paused
             }
             ExecutionType::Pipeline => {}

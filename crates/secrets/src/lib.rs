@@ -1,5 +1,5 @@
-//! Secrets: how values are sealed at rest, the key that seals them, and the one trait through which control and delegate open them
-//! (`design.md` 2, 5; `libraries.md` 2.13). Values live in memory only, in [`SecretBytes`], which wipe themselves and print as nothing.
+//! Secrets: how values are sealed at rest ([`envelope`]), the key that seals them ([`key`]), API keys, and a trait for secret managers with
+//! the built-in one. Opened values live in memory only, in [`SecretBytes`], which wipe themselves and print as nothing.
 
 pub mod api_key;
 pub mod built_in;

@@ -207,6 +207,10 @@ pub struct Lease {
     pub fence: u64,
 }
 
+/// How long an idempotency key holds, milliseconds: longer than clients try again, shorter than somebody who sends the same key every time
+/// takes to deploy the same thing once more.
+pub const IDEMPOTENCY_WINDOW_MS: Millis = 120_000;
+
 /// A new execution: its row, its plan (kept once per digest) and its first events.
 #[derive(Clone, Debug)]
 pub struct NewExecution {
@@ -216,7 +220,8 @@ pub struct NewExecution {
     pub plan: Option<Arc<[u8]>>,
     /// First events, `seq` from 1.
     pub events: Vec<Event>,
-    /// Idempotency key (`clientMutationId` scoped by key): a second creation with the same one returns the first execution.
+    /// Idempotency key (`clientMutationId` scoped by key): a second creation with the same one
+    /// within [`IDEMPOTENCY_WINDOW_MS`] returns the first execution.
     pub idempotency: Option<String>,
 }
 

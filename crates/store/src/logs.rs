@@ -149,6 +149,19 @@ impl LogStore {
         written
     }
 
+    /// Begins a log anew: what it holds is dropped. A task that is taken up again after a crash tells its output from the start.
+    ///
+    /// # Errors
+    /// The file cannot be removed.
+    pub fn restart(&self, key: &LogKey) -> Result<()> {
+        lock(&self.shared.open).remove(key);
+        let path = file::path_of(&self.shared.folder, key);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other.map_err(|cause| LogError::File { path, cause }),
+        }
+    }
+
     /// Ends a log: the line begun is complete; when lines were dropped, a line says so and the last one follows.
     ///
     /// # Errors

@@ -93,7 +93,8 @@ impl Server {
         let sent = Command::new("kill").arg("-TERM").arg(id.to_string()).status().await?;
         anyhow::ensure!(sent.success(), "the server cannot be told to end");
         let ended = tokio::time::timeout(deadline, self.child.wait()).await;
-        let status = ended.with_context(|| format!("the server has not ended in {} s", deadline.as_secs()))??;
+        let status =
+            ended.with_context(|| format!("the server has not ended in {} s", deadline.as_secs()))??;
         status.code().context("the server was ended by a signal")
     }
 
@@ -315,7 +316,8 @@ impl Server {
     pub async fn failures(&self, execution: &str) -> Result<String> {
         let mut text = String::new();
         for leg in self.legs(execution).await?.iter().filter(|leg| leg.status != "SUCCESS") {
-            text += &format!("{} {}: {}\n", leg.infrastructure, leg.status, json!(self.events(&leg.id).await?));
+            text +=
+                &format!("{} {}: {}\n", leg.infrastructure, leg.status, json!(self.events(&leg.id).await?));
         }
         Ok(text)
     }
@@ -328,7 +330,8 @@ impl Server {
         let mut legs = Vec::new();
         loop {
             let found = self.data_of(LEGS, json!({ "e": execution, "o": legs.len() })).await?;
-            let members = found.pointer("/execution/memberExecutions").context("the answer has no members")?;
+            let members =
+                found.pointer("/execution/memberExecutions").context("the answer has no members")?;
             for node in members.pointer("/nodes").and_then(Value::as_array).into_iter().flatten() {
                 legs.push(Leg {
                     id: string(node, "/id")?,

@@ -100,8 +100,10 @@ fn bad_documents_are_refused_by_upsert_import_and_lint_and_nothing_is_lost() {
                 ("Setup/Applications/Bad Documents/Index.yaml", index.as_bytes().to_vec()),
                 (PATH, content.clone()),
             ]);
-            let (_, answer) = upload(&server, zip).await;
-            assert_eq!(answer["resource"]["status"], "FAILED", "import of {name}: {answer}");
+            let (status, answer) = upload(&server, zip).await;
+            // What compresses that well is refused as a bomb before anybody looks at it as YAML.
+            let refused = status == 400 || answer["resource"]["status"] == "FAILED";
+            assert!(refused, "import of {name}: {answer}");
 
             let folder = tempfile::tempdir_in(server.folder())?;
             let file = folder.path().join(PATH);

@@ -434,8 +434,9 @@ impl WorkflowExecution {
         })
     }
 
-    async fn execution_url(&self) -> Option<String> {
-        None
+    /// Where people look at it.
+    async fn execution_url(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(Some(control_of(ctx)?.execution_url(&self.row.id)))
     }
 
     /// Sequence number of its last event.
@@ -610,8 +611,9 @@ impl PipelineExecution {
         Some(CauseOf::of(&self.row.cause))
     }
 
-    async fn execution_url(&self) -> Option<String> {
-        None
+    /// Where people look at it.
+    async fn execution_url(&self, ctx: &Context<'_>) -> async_graphql::Result<Option<String>> {
+        Ok(Some(control_of(ctx)?.execution_url(&self.row.id)))
     }
 
     /// Sequence number of its last event.

@@ -10,7 +10,7 @@ use super::environment::Environment;
 use super::execution::{Execution, Outcome};
 use super::infrastructure::InfrastructureDefinition;
 use super::pipeline::Pipeline;
-use super::secret::SecretManager;
+use super::secret::{Secret, SecretManager};
 use super::service::Service;
 use super::workflow::Workflow;
 use crate::error;
@@ -39,6 +39,7 @@ pub struct PageInfo {
     concrete(name = "PipelineConnection", params(Pipeline)),
     concrete(name = "ArtifactConnection", params(Artifact)),
     concrete(name = "CloudProviderConnection", params(CloudProvider)),
+    concrete(name = "SecretConnection", params(Secret)),
     concrete(name = "SecretManagerConnection", params(SecretManager)),
     concrete(name = "ExecutionConnection", params(Execution)),
     concrete(name = "OutcomeConnection", params(Outcome))

@@ -532,6 +532,19 @@ impl Query {
         Ok(Some(record.into()))
     }
 
+    /// All secrets by name, without their values.
+    #[graphql(complexity = "cost(limit, child_complexity)")]
+    async fn secrets(
+        &self,
+        ctx: &Context<'_>,
+        limit: i64,
+        offset: Option<i64>,
+    ) -> Result<Connection<Secret>> {
+        let window = Window::of(limit, offset)?;
+        let records = control_of(ctx)?.secrets(actor_of(ctx)?).await.map_err(error::graphql)?;
+        Ok(window.cut(records.into_iter().map(Secret::from).collect::<Vec<_>>()))
+    }
+
     async fn secret_manager(
         &self,
         ctx: &Context<'_>,

@@ -64,7 +64,8 @@ impl Server {
         let control = Arc::new(Control::new(Parts {
             store: store.clone(),
             logs: LogStore::open(&folder.path().join("logs")).unwrap(),
-            vault: Arc::new(manifold_secrets::Key::random().unwrap()),
+            vault: manifold_secrets::Key::random().unwrap(),
+            public_url: "http://127.0.0.1".to_owned(),
             kinds: Arc::new(kinds()),
             clock,
             account: ACCOUNT.to_owned(),

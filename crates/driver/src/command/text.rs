@@ -71,6 +71,12 @@ pub fn around(spec: &CommandSpec, nonce: &str) -> Zeroizing<Vec<u8>> {
     match &spec.directory {
         Directory::Login => {}
         Directory::Attempt => out.extend_from_slice(format!("cd -- {folder} || exit 1; ").as_bytes()),
+        Directory::Runtime => out.extend_from_slice(
+            format!(
+                "{{ [ -n \"$WINGS_RUNTIME_PATH\" ] && cd -- \"$WINGS_RUNTIME_PATH\" 2>/dev/null; }} || cd -- {folder} || exit 1; "
+            )
+            .as_bytes(),
+        ),
         Directory::Path(path) => {
             out.extend_from_slice(format!("cd -- {} || exit 1; ", expand(path)).as_bytes());
         }
@@ -181,6 +187,33 @@ mod tests {
             said(&format!("{} printf '%s|' \"$A\" \"$B\" \"$WINGS_RUNTIME_PATH\"", text.as_str())),
             "/home/x/a $B|$HOMELESS|/home/x/a $B/r|"
         );
+    }
+
+    #[test]
+    fn scripts_run_in_the_runtime_folder_when_it_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let (runtime, attempt) = (folder.path().join("runtime"), folder.path().join("attempt"));
+        std::fs::create_dir(&attempt).unwrap();
+        let spec = CommandSpec {
+            attempt: crate::command::Attempt { settings: std::sync::Arc::default(), folder: String::new() },
+            unit: "0".to_owned(),
+            log_unit: String::new(),
+            script: Zeroizing::new("pwd".to_owned()),
+            language: crate::command::Language::Bash,
+            directory: Directory::Runtime,
+            environment: vec![(
+                "WINGS_RUNTIME_PATH".to_owned(),
+                Zeroizing::new(runtime.to_string_lossy().into_owned()),
+            )],
+            outputs: Vec::new(),
+            keeps_environment: false,
+            last: true,
+        };
+        let text = String::from_utf8(around(&spec, "").to_vec()).unwrap();
+        let said = || said(&format!("MANIFOLD_FOLDER='{}'; {text}", attempt.display()));
+        assert_eq!(said().trim(), attempt.to_string_lossy());
+        std::fs::create_dir(&runtime).unwrap();
+        assert_eq!(said().trim(), runtime.to_string_lossy());
     }
 
     proptest! {

@@ -13,9 +13,6 @@ use manifold_model::{Failure, FailureClass, code};
 
 pub use kind::{SHELL_SCRIPT, spec};
 
-/// Largest output variable, bytes (`behaviour.md` 24.1).
-pub const MAX_OUTPUT: usize = 256 * 1024;
-
 /// The driver.
 pub struct ScriptDriver {
     runner: Runner,
@@ -41,7 +38,7 @@ impl Driver for ScriptDriver {
             Err(failure) => return Outcome::failed(failure),
         };
         let attempt = self.runner.attempt(task);
-        let outcome = bounded(script::perform(&self.runner, attempt, task, script, context).await);
+        let outcome = script::perform(&self.runner, attempt, task, script, context).await;
         context.log.note(script::LOG_UNIT, &format!("Script ended: {}", status(&outcome.result))).await;
         outcome
     }
@@ -49,10 +46,7 @@ impl Driver for ScriptDriver {
     async fn probe(&self, task: &Task, context: &Context) -> Found {
         let Ok(script) = local(task) else { return Found::NotStarted };
         let attempt = self.runner.attempt(task);
-        match script::probe(&self.runner, &attempt, task, script, context).await {
-            Found::Ended(outcome) => Found::Ended(Box::new(bounded(*outcome))),
-            found => found,
-        }
+        script::probe(&self.runner, &attempt, task, script, context).await
     }
 }
 
@@ -68,19 +62,6 @@ fn local(task: &Task) -> Result<&ScriptTask, Failure> {
         )
         .hint("this is a bug of Manifold: report it with the step's properties")),
     }
-}
-
-/// An outcome whose outputs expressions can take.
-fn bounded(outcome: Outcome) -> Outcome {
-    let large = outcome.outputs.iter().find(|(_, output)| output.value.len() > MAX_OUTPUT);
-    let Some((name, output)) = large else { return outcome };
-    let failure = Failure::new(
-        FailureClass::Application,
-        code!("SCRIPT_OUTPUT_TOO_LARGE"),
-        format!("the output variable {name} has {} bytes; at most {MAX_OUTPUT} are kept", output.value.len()),
-    )
-    .hint("write large output to a file and publish its path");
-    Outcome { result: TaskResult::Failed { failure }, outputs: Default::default(), ..outcome }
 }
 
 fn status(result: &TaskResult) -> String {

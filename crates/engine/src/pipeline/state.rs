@@ -6,7 +6,7 @@ use manifold_model::event::{Event, EventKind, LegEnd, Published, PublishedValue}
 use manifold_model::plan::{ElementPlan, FleetPlan, Plan};
 use manifold_model::request::{Action, Cause};
 use manifold_model::wait::{Wait, WaitReason};
-use manifold_model::{Failure, Millis, Status};
+use manifold_model::{ExecutionId, Failure, Millis, Status};
 
 /// An element of a stage that was looked at.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -41,6 +41,8 @@ pub(super) struct State {
     pub began_at: Option<Millis>,
     /// First stage that runs, of a resumed run.
     pub first: u32,
+    /// First run of the chain, of a resumed run.
+    pub original: Option<ExecutionId>,
     pub stages: BTreeMap<u32, Stage>,
     pub outputs: Published,
     pub abort: Option<Asked>,
@@ -95,6 +97,7 @@ impl State {
                 self.started = Some((at, cause.clone()));
                 let Some(resume) = resume else { return };
                 self.first = resume.stage;
+                self.original = Some(resume.original.clone());
                 self.outputs = resume.outputs.clone();
                 for (stage, status) in (0..resume.stage).zip(&resume.statuses) {
                     let ended = Some((at, *status));

@@ -30,6 +30,7 @@ fn steps_are_cheap() {
                 plan: manifold_model::PlanDigest::of(b"plan"),
                 place: LegPlace { stage: 0, element: 0, leg: 0 },
                 parent: Some(ExecutionId::from("parent")),
+                original: None,
                 cause: Cause::Pipeline { execution: ExecutionId::from("parent") },
                 outputs: Published::new(),
                 release_no: 1,

@@ -81,7 +81,7 @@ impl Parent {
 
     fn end(&self, place: LegPlace, status: Status) -> LegEnd {
         let failure = (!status.is_good())
-            .then(|| Failure::new(FailureClass::Application, code!("TASK_FAILED"), "it went wrong"));
+            .then(|| Failure::new(FailureClass::Application, code!("COMMAND_FAILED"), "it went wrong"));
         LegEnd {
             execution: ExecutionId::from(format!("leg{}", place.leg)),
             place,
@@ -297,6 +297,7 @@ fn a_resumed_run_starts_at_its_stage_with_the_outputs_of_those_before() {
     parent.advance(&[]);
     assert_eq!(parent.created, [LegPlace { stage: 1, element: 0, leg: 0 }]);
     assert_eq!(*parent.run.outputs(), outputs);
+    assert_eq!(parent.run.original(), Some(&ExecutionId::from("old")));
     let view = parent.run.view();
     assert_eq!(view.stages[0].status, Status::Success);
     assert_eq!(view.stages[0].elements[0].ended.len(), 1);

@@ -14,7 +14,7 @@ use manifold_model::wait::WaitReason;
 use manifold_model::{ExecutionId, Failure, FailureClass, Millis, PlanDigest, Status, TaskId, code};
 
 pub fn failed(class: FailureClass) -> Outcome {
-    Outcome::failed(Failure::new(class, code!("TASK_FAILED"), "it went wrong"))
+    Outcome::failed(Failure::new(class, code!("COMMAND_FAILED"), "it went wrong"))
 }
 
 pub fn request(action: Action) -> Input {
@@ -80,6 +80,7 @@ impl Runner {
                 plan: PlanDigest::of(b"plan"),
                 place: LegPlace { stage: 0, element: 0, leg: 0 },
                 parent,
+                original: None,
                 cause: Cause::User { id: "1".to_owned(), name: "Ada".to_owned(), email: String::new() },
                 outputs: Published::new(),
                 release_no: 5,

@@ -252,6 +252,8 @@ pub(crate) fn infrastructure_item(kind: &str) -> Option<Keys> {
         "PHYSICAL_DATA_CENTER_SSH" => &[
             "cloudProviderName",
             "hostConnectionAttrsName",
+            // Ours: pinned host keys.
+            "hostKeys",
             "hostNames",
             "hostNameConvention",
             "loadBalancerName",

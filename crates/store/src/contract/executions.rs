@@ -25,6 +25,14 @@ async fn the_same_request_creates_once(store: &dyn Store) {
     assert_eq!(store.create_execution(second).await.unwrap(), id);
     assert_eq!(store.execution(&"second".into()).await.unwrap(), None);
     assert_eq!(store.execution(&id).await.unwrap(), Some(first.row.clone()));
+    let mut later = pipeline("later");
+    later.idempotency = Some("key/1".to_owned());
+    later.row.created_at += crate::IDEMPOTENCY_WINDOW_MS;
+    assert_eq!(
+        store.create_execution(later).await.unwrap(),
+        "later".into(),
+        "the key holds for a while only"
+    );
     first.idempotency = None;
     assert!(matches!(store.create_execution(first).await, Err(StoreError::Exists(_))));
     let mut planless = pipeline("third");

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::writer::Writing;
 use super::{count, int, journal, misuse, rows};
-use crate::{Hint, NewExecution, Result, StoreError};
+use crate::{Hint, IDEMPOTENCY_WINDOW_MS, NewExecution, Result, StoreError};
 
 pub(super) fn create(writing: &mut Writing<'_>, new: &NewExecution) -> Result<ExecutionId> {
     if let Some(earlier) = earlier(writing, new)? {
@@ -23,7 +23,7 @@ pub(super) fn create(writing: &mut Writing<'_>, new: &NewExecution) -> Result<Ex
     insert(writing, new)?;
     if let Some(key) = &new.idempotency {
         writing
-            .sql("INSERT INTO idempotency (key, execution) VALUES (?1, ?2)")?
+            .sql("INSERT OR REPLACE INTO idempotency (key, execution) VALUES (?1, ?2)")?
             .execute([key.as_str(), id.as_str()])?;
     }
     Ok(id.clone())
@@ -50,8 +50,11 @@ pub(super) fn resume(
 fn earlier(writing: &Writing<'_>, new: &NewExecution) -> Result<Option<ExecutionId>> {
     let Some(key) = &new.idempotency else { return Ok(None) };
     let earlier: Option<String> = writing
-        .sql("SELECT execution FROM idempotency WHERE key = ?1")?
-        .query_row([key], |row| row.get(0))
+        .sql(
+            "SELECT execution FROM idempotency JOIN executions ON executions.id = execution \
+             WHERE key = ?1 AND created_at > ?2",
+        )?
+        .query_row((key, new.row.created_at.saturating_sub(IDEMPOTENCY_WINDOW_MS)), |row| row.get(0))
         .optional()?;
     Ok(earlier.map(ExecutionId::from))
 }

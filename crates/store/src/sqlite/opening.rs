@@ -12,7 +12,7 @@ refinery::embed_migrations!("migrations/sqlite");
 
 /// `PRAGMA application_id` of a Manifold store: "MFLD".
 const APPLICATION: i32 = 0x4D46_4C44;
-/// Databases up to this many pages (64 MiB) are looked through for damage at every start; larger ones by `manifold store check` alone, so that
+/// Databases up to this many pages (64 MiB) are looked through for damage at every start; larger ones by [`SqliteStore::check`](super::SqliteStore::check) alone, so that
 /// a restart stays quick (P7).
 const CHECKED_PAGES: i64 = 16_384;
 
