@@ -32,7 +32,7 @@ fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("huge", format!("{head}description: {}", "x".repeat(2 << 20)).into_bytes(), "YAML_LIMIT"),
         ("many nodes", format!("{head}x:\n{}", "- a\n".repeat(250_000)).into_bytes(), "YAML_LIMIT"),
         ("alias bomb", bomb.into_bytes(), "YAML_LIMIT"),
-        ("long key", format!("{head}{}: x", "k".repeat(5_000)).into_bytes(), "YAML_LIMIT"),
+        ("long key", format!("{head}{}: x", "k".repeat(500)).into_bytes(), "YAML_LIMIT"),
         ("no utf-8", [head.as_bytes(), b"description: \xff\xfe"].concat(), "YAML_SYNTAX"),
         ("nul", format!("{head}description: a\0b").into_bytes(), "YAML_SYNTAX"),
         ("a key twice", format!("{head}type: CANARY").into_bytes(), "YAML_DUPLICATE_KEY"),
