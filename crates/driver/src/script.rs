@@ -57,7 +57,6 @@ fn bounded(outcome: Outcome) -> Outcome {
     Outcome { result: TaskResult::Failed { failure }, outputs: Default::default(), ..outcome }
 }
 
-
 /// Looks what became of a script task. The outputs of one that has ended are read again.
 pub async fn probe(
     shell: &dyn Shell,
@@ -79,6 +78,14 @@ pub async fn probe(
             Found::Ended(Box::new(perform(shell, attempt.clone(), task, script, context).await))
         }
     }
+}
+
+/// Stops the script of an attempt.
+///
+/// # Errors
+/// Nobody confirmed that it was stopped.
+pub async fn stop(shell: &dyn Shell, attempt: &Attempt) -> Result<(), Failure> {
+    command::cancel(shell, attempt, UNIT).await
 }
 
 /// The unit of a script, its holes filled.
