@@ -310,6 +310,38 @@ async fn a_manual_intervention_can_be_answered_after_a_crash() {
     assert_eq!(ledger(&tries)["try"], 2);
 }
 
+/// An abort that was asked for is carried out by the server that comes after, though the script does not want to end.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_abort_is_carried_out_after_a_crash() {
+    let mut server = Server::start(BINARY, &[]).await.unwrap();
+    let file = server.folder().join("process");
+    let text = format!("trap '' TERM; echo $$ >{}; while :; do sleep 1; done", file.display());
+    let flow = Flow::default().steps(&[script("stubborn", &text)]);
+    Scene::new("App").nowhere(1).workflow("wf", &flow).pipeline("pipe", "wf").import(&server).await.unwrap();
+    let execution = deploy(&server, "App", "pipe", "i0").await.unwrap();
+    let id = until("it runs", SOON, async || {
+        let id = std::fs::read_to_string(&file).unwrap_or_default();
+        Ok(id.ends_with('\n').then(|| id.trim().to_owned()))
+    })
+    .await
+    .unwrap();
+    server
+        .data_of(
+            "mutation($i: ExecutionRequestInput!) { abortExecution(input: $i) { execution { id } } }",
+            json!({ "i": { "executionId": execution } }),
+        )
+        .await
+        .unwrap();
+    crash(&mut server).await;
+    assert_eq!(server.ended(&execution, SOON).await.unwrap(), "ABORTED");
+    until("the process is gone", SOON, async || {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+        Ok((stat.is_empty() || stat.contains(") Z ")).then_some(()))
+    })
+    .await
+    .unwrap();
+}
+
 /// A web server that says what it was asked and answers when told to.
 struct Peer {
     url: String,

@@ -93,11 +93,6 @@ impl Scene {
         self.file(&format!("Pipelines/{name}.yaml"), &json!({ "type": "PIPELINE", "pipelineStages": stages }))
     }
 
-    /// The files.
-    pub fn files(&self) -> &[(String, String)] {
-        &self.files
-    }
-
     /// Imports it.
     pub async fn import(&self, server: &Server) -> Result<()> {
         server.import(&self.files).await
@@ -119,7 +114,6 @@ pub struct Flow {
     rollback: Vec<Value>,
     strategies: Vec<Value>,
     variables: Vec<&'static str>,
-    unsynchronised: bool,
 }
 
 impl Flow {
@@ -155,12 +149,6 @@ impl Flow {
         self
     }
 
-    /// Without the infrastructure lock.
-    pub fn unsynchronised(mut self) -> Self {
-        self.unsynchronised = true;
-        self
-    }
-
     fn document(&self) -> Value {
         let template = json!([{ "expression": "${infrastructure}", "fieldName": "infraDefinitionId",
             "metadata": [{ "name": "entityType", "value": "INFRASTRUCTURE_DEFINITION" }] }]);
@@ -169,19 +157,13 @@ impl Flow {
         for name in &self.variables {
             variables.push(json!({ "type": "TEXT", "name": name, "fixed": false, "mandatory": true }));
         }
-        let mut document = json!({ "type": "BASIC", "envName": "prod", "templatized": true,
+        json!({ "type": "BASIC", "concurrencyStrategy": "INFRA", "envName": "prod", "templatized": true,
             "failureStrategies": self.strategies,
             "phases": [{ "type": "SSH", "name": "Phase 1", "serviceName": "svc", "phaseSteps": self.sections,
                 "templateExpressions": template }],
             "rollbackPhases": [{ "type": "SSH", "name": "Rollback Phase 1", "phaseNameForRollback": "Phase 1",
                 "serviceName": "svc", "phaseSteps": self.rollback }],
-            "userVariables": variables });
-        if !self.unsynchronised
-            && let Value::Object(fields) = &mut document
-        {
-            fields.insert("concurrencyStrategy".to_owned(), json!("INFRA"));
-        }
-        document
+            "userVariables": variables })
     }
 }
 

@@ -92,30 +92,50 @@ impl Life {
                 .hint("start a delegate that offers this kind of step"),
             );
         };
-        if self.deliveries > 0
-            && self.task.class != Class::Idempotent
-            && let Some(outcome) = self.look(driver, context).await
-        {
-            return outcome;
+        let looks = self.deliveries > 0 && self.task.class != Class::Idempotent;
+        let runs = match if looks { self.look(driver, context).await } else { Found::NotStarted } {
+            Found::Ended(outcome) => return *outcome,
+            Found::Unknown { seen } => return Outcome::of(TaskResult::Unknown { seen }),
+            Found::Running => true,
+            Found::NotStarted => false,
+        };
+        let outcome = if looks && self.cancel.is_cancelled() {
+            Outcome::of(TaskResult::Cancelled)
+        } else {
+            self.perform(driver, context).await
+        };
+        // A driver that was cancelled before it had attached to what runs has not stopped it.
+        if runs && outcome.result == TaskResult::Cancelled {
+            return self.stop(driver, context).await;
         }
-        self.perform(driver, context).await
+        outcome
     }
 
-    /// Looks what became of a task that was handed out before; `None`: perform it (again, or attach to what runs).
-    async fn look(&self, driver: &Arc<dyn Driver>, context: &Context) -> Option<Outcome> {
+    /// Looks what became of a task that was handed out before. A cancelled task is looked for too: it may run.
+    async fn look(&self, driver: &Arc<dyn Driver>, context: &Context) -> Found {
         let probe = AssertUnwindSafe(driver.probe(&self.task, context)).catch_unwind();
-        let seen = tokio::select! {
-            biased;
-            found = timeout(PROBE_DEADLINE, probe) => match found {
-                Ok(Ok(Found::NotStarted | Found::Running)) => return None,
-                Ok(Ok(Found::Ended(outcome))) => return Some(*outcome),
-                Ok(Ok(Found::Unknown { seen })) => seen,
-                Ok(Err(panic)) => format!("looking for it broke: {}", words(&*panic)),
-                Err(_) => format!("looking for it took longer than {} seconds", PROBE_DEADLINE.as_secs()),
-            },
-            () = self.cancel.cancelled() => "it was cancelled before anybody had looked for it".to_owned(),
+        let seen = match timeout(PROBE_DEADLINE, probe).await {
+            Ok(Ok(found)) => return found,
+            Ok(Err(panic)) => format!("looking for it broke: {}", words(&*panic)),
+            Err(_) => format!("looking for it took longer than {} seconds", PROBE_DEADLINE.as_secs()),
         };
-        Some(Outcome::of(TaskResult::Unknown { seen }))
+        Found::Unknown { seen }
+    }
+
+    /// Stops what was found running of a cancelled task.
+    async fn stop(&self, driver: &Arc<dyn Driver>, context: &Context) -> Outcome {
+        let stop = AssertUnwindSafe(driver.stop(&self.task, context)).catch_unwind();
+        let trouble = match timeout(self.shared.config.cancel_grace, stop).await {
+            Ok(Ok(Ok(()))) => return Outcome::of(TaskResult::Cancelled),
+            Ok(Ok(Err(failure))) => failure.message,
+            Ok(Err(panic)) => format!("stopping it broke: {}", words(&*panic)),
+            Err(_) => {
+                format!("stopping it took longer than {} seconds", self.shared.config.cancel_grace.as_secs())
+            }
+        };
+        let line = format!("[the step runs on: {trouble}]");
+        context.log.note(UNIT, &line).await;
+        Outcome::of(TaskResult::Unknown { seen: trouble })
     }
 
     async fn perform(&self, driver: &Arc<dyn Driver>, context: &Context) -> Outcome {

@@ -48,6 +48,15 @@ pub trait Driver: Send + Sync + 'static {
 
     /// Looks what became of a task that was handed out before; changes nothing.
     async fn probe(&self, task: &Task, context: &Context) -> Found;
+
+    /// Stops what [`Driver::probe`] found running of a task that is no longer wanted; stopping twice does no harm. Kinds that leave nothing
+    /// running have nothing to do.
+    ///
+    /// # Errors
+    /// Nobody confirmed that it was stopped.
+    async fn stop(&self, _task: &Task, _context: &Context) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What a driver may use while it performs.

@@ -80,6 +80,14 @@ pub async fn probe(
     }
 }
 
+/// Stops the script of an attempt.
+///
+/// # Errors
+/// Nobody confirmed that it was stopped.
+pub async fn stop(shell: &dyn Shell, attempt: &Attempt) -> Result<(), Failure> {
+    command::cancel(shell, attempt, UNIT).await
+}
+
 /// The unit of a script, its holes filled.
 pub async fn spec(attempt: Attempt, script: &ScriptTask, context: &Context) -> Result<CommandSpec, Failure> {
     if !script.language.is_empty() && !script.language.eq_ignore_ascii_case("BASH") {

@@ -32,7 +32,7 @@ fn bad() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("huge", format!("{head}description: {}", "x".repeat(2 << 20)).into_bytes(), "YAML_LIMIT"),
         ("many nodes", format!("{head}x:\n{}", "- a\n".repeat(250_000)).into_bytes(), "YAML_LIMIT"),
         ("alias bomb", bomb.into_bytes(), "YAML_LIMIT"),
-        ("long key", format!("{head}{}: x", "k".repeat(5_000)).into_bytes(), "YAML_LIMIT"),
+        ("long key", format!("{head}{}: x", "k".repeat(500)).into_bytes(), "YAML_LIMIT"),
         ("no utf-8", [head.as_bytes(), b"description: \xff\xfe"].concat(), "YAML_SYNTAX"),
         ("nul", format!("{head}description: a\0b").into_bytes(), "YAML_SYNTAX"),
         ("a key twice", format!("{head}type: CANARY").into_bytes(), "YAML_DUPLICATE_KEY"),
@@ -100,8 +100,10 @@ fn bad_documents_are_refused_by_upsert_import_and_lint_and_nothing_is_lost() {
                 ("Setup/Applications/Bad Documents/Index.yaml", index.as_bytes().to_vec()),
                 (PATH, content.clone()),
             ]);
-            let (_, answer) = upload(&server, zip).await;
-            assert_eq!(answer["resource"]["status"], "FAILED", "import of {name}: {answer}");
+            let (status, answer) = upload(&server, zip).await;
+            // What compresses that well is refused as a bomb before anybody looks at it as YAML.
+            let refused = status == 400 || answer["resource"]["status"] == "FAILED";
+            assert!(refused, "import of {name}: {answer}");
 
             let folder = tempfile::tempdir_in(server.folder())?;
             let file = folder.path().join(PATH);

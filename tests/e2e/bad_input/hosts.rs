@@ -110,23 +110,25 @@ async fn hosts_that_hang_close_or_change_their_key_fail_their_step_in_time() {
     serves(&server).await;
 }
 
-/// Bytes of text that an execution's logs keep.
-async fn logged(server: &Server, leg: &str) -> u64 {
-    let found = server
-        .data_of(
-            "query($e: String!) { execution(executionId: $e) { ... on WorkflowExecution { steps { tasks { log { id \
-             bytes } } } } } }",
-            json!({ "e": leg }),
-        )
-        .await
-        .unwrap();
-    let mut bytes = 0;
-    for step in found["execution"]["steps"].as_array().unwrap() {
-        for task in step["tasks"].as_array().unwrap() {
-            bytes += task["log"]["bytes"].as_u64().unwrap_or(0);
-        }
+/// Bytes that each log of an execution keeps, and its last line.
+async fn logs(server: &Server, leg: &str) -> Vec<(u64, String)> {
+    let steps = "query($e: String!) { execution(executionId: $e) { ... on WorkflowExecution { steps { tasks { logId } } } } }";
+    let found = server.data_of(steps, json!({ "e": leg })).await.unwrap();
+    let tasks = found["execution"]["steps"].as_array().unwrap().iter();
+    let tasks = tasks.flat_map(|step| step["tasks"].as_array().unwrap());
+    let mut logs = Vec::new();
+    for task in tasks {
+        let id = task["logId"].as_str().unwrap();
+        let log = "query($l: String!) { log(logId: $l) { bytes lines } }";
+        let found = server.data_of(log, json!({ "l": id })).await.unwrap();
+        let (bytes, lines) =
+            (found["log"]["bytes"].as_u64().unwrap(), found["log"]["lines"].as_u64().unwrap());
+        let last =
+            "query($l: String!, $n: Int!) { logLines(logId: $l, from: $n, limit: 1) { nodes { text } } }";
+        let found = server.data_of(last, json!({ "l": id, "n": lines })).await.unwrap();
+        logs.push((bytes, found.to_string()));
     }
-    bytes
+    logs
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,9 +157,14 @@ async fn a_gigabyte_of_output_from_a_host_and_a_script_is_bounded() {
     println!("3 GiB of output in {:?}, {memory} MiB at most", begun.elapsed());
     assert!(memory < MEMORY, "the server had {memory} MiB");
     let leg = only_leg(&server, &execution).await;
-    let bytes = logged(&server, &leg).await;
-    println!("{bytes} bytes of log");
-    assert!(bytes <= 3 * 26 * 1024 * 1024, "{bytes} bytes of log were kept");
+    let logs = logs(&server, &leg).await;
+    assert_eq!(logs.len(), 3);
+    for (bytes, last) in &logs {
+        println!("{bytes} bytes of log, at the end {}", &last[..last.len().min(200)]);
+        assert!(*bytes <= 26 * 1024 * 1024, "{bytes} bytes of log were kept");
+    }
+    // The last line of a command is its own, that of a script says how it ended.
+    assert!(logs[0].1.contains("the end") && logs[1].1.contains("SUCCESS"), "the last line is lost");
     serves(&server).await;
 }
 
@@ -197,7 +204,7 @@ async fn a_script_that_ignores_sigterm_is_ended_by_its_timeout_and_by_an_abort()
     let begun = Instant::now();
     let abort: Value = server
         .data_of(
-            "mutation($i: AbortExecutionInput!) { abortExecution(input: $i) { execution { id status } } }",
+            "mutation($i: ExecutionRequestInput!) { abortExecution(input: $i) { execution { id status } } }",
             json!({ "i": { "executionId": second } }),
         )
         .await

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use manifold_testkit::server::{Server, string};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
 
 use super::serves;
 use crate::scene::Scene;
@@ -199,4 +200,33 @@ fn odd_names_in_a_selection_are_refused_by_item() {
         );
         Ok(())
     });
+}
+
+/// Clients that never finish do not hold up the end of the server.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_hang_do_not_hold_up_sigterm() {
+    let mut server = Server::start(crate::BINARY, &[]).await.unwrap();
+    let address = server.url.trim_start_matches("http://").to_owned();
+    let texts = [
+        String::new(),
+        "POST /api/gra".to_owned(),
+        format!(
+            "POST /api/graphql HTTP/1.1\r\nhost: x\r\nx-api-key: {}\r\ncontent-length: 100\r\n\r\n{{",
+            server.key
+        ),
+        "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n".to_owned(),
+    ];
+    let mut clients = Vec::new();
+    for text in texts {
+        for _ in 0..20 {
+            let mut client = tokio::net::TcpStream::connect(&address).await.unwrap();
+            client.write_all(text.as_bytes()).await.unwrap();
+            clients.push(client);
+        }
+    }
+    serves(&server).await;
+    let asked = Instant::now();
+    assert_eq!(server.terminate(Duration::from_secs(30)).await.unwrap(), 0);
+    println!("ended {} ms after SIGTERM", asked.elapsed().as_millis());
+    assert!(asked.elapsed() < Duration::from_secs(15), "SIGTERM took {:?}", asked.elapsed());
 }

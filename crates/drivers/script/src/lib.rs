@@ -48,6 +48,10 @@ impl Driver for ScriptDriver {
         let attempt = self.runner.attempt(task);
         script::probe(&self.runner, &attempt, task, script, context).await
     }
+
+    async fn stop(&self, task: &Task, _: &Context) -> Result<(), Failure> {
+        script::stop(&self.runner, &self.runner.attempt(task)).await
+    }
 }
 
 /// The script of a task, if it is one for the delegate.

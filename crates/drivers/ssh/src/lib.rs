@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use manifold_driver::clock::now;
 use manifold_driver::command::{Attempt, Settings};
 use manifold_driver::{Context, Driver, Found, script, wrong_payload};
+use manifold_model::Failure;
 use manifold_model::kind::{Class, KindSpec, Player, PropertySpec, Stand};
 use manifold_model::task::{HostTarget, Outcome, Payload, Task};
 use tokio::sync::Semaphore;
@@ -157,6 +158,22 @@ impl Driver for SshDriver {
                 None => Found::NotStarted,
             },
             _ => Found::NotStarted,
+        }
+    }
+
+    async fn stop(&self, task: &Task, context: &Context) -> Result<(), Failure> {
+        match &task.payload {
+            Payload::Command(command) => units::stop(self, task, command, context).await,
+            Payload::Script(script) => match &script.host {
+                Some(target) => {
+                    let host = self.host(target, context, 1);
+                    let stopped = script::stop(&host, &self.attempt(task)).await;
+                    host.leave().await;
+                    stopped
+                }
+                None => Ok(()),
+            },
+            _ => Ok(()),
         }
     }
 }

@@ -275,13 +275,7 @@ pub(crate) async fn probe(
 ) -> Found {
     let host = driver.host(&command.host, context, 1);
     let attempt = driver.attempt(task);
-    let scripts: Vec<String> = command
-        .units
-        .iter()
-        .enumerate()
-        .filter(|(_, unit)| matches!(unit.action, UnitAction::Exec { .. }))
-        .map(|(number, _)| number.to_string())
-        .collect();
+    let scripts = scripts(command);
     let states = match command::probe(&host, &attempt, &scripts).await {
         Ok(states) => states,
         Err(failure) => return Found::Unknown { seen: format!("cannot look: {}", failure.message) },
@@ -304,6 +298,38 @@ pub(crate) async fn probe(
         return Found::Ended(Box::new(looked_up(task, command, &scripts, &states)));
     }
     Found::Running
+}
+
+/// Names of the units that are scripts and leave marks.
+fn scripts(command: &CommandTask) -> Vec<String> {
+    let units = command.units.iter().enumerate();
+    let scripts = units.filter(|(_, unit)| matches!(unit.action, UnitAction::Exec { .. }));
+    scripts.map(|(number, _)| number.to_string()).collect()
+}
+
+/// Stops the unit that runs.
+///
+/// # Errors
+/// The host cannot be asked, or nobody confirmed that the unit was stopped.
+pub(crate) async fn stop(
+    driver: &SshDriver,
+    task: &Task,
+    command: &CommandTask,
+    context: &Context,
+) -> Result<(), Failure> {
+    let host = driver.host(&command.host, context, 1);
+    let attempt = driver.attempt(task);
+    let scripts = scripts(command);
+    let stopped = async {
+        let states = command::probe(&host, &attempt, &scripts).await?;
+        for (unit, _) in scripts.iter().zip(states).filter(|(_, state)| *state == UnitState::Running) {
+            command::cancel(&host, &attempt, unit).await?;
+        }
+        Ok(())
+    }
+    .await;
+    host.leave().await;
+    stopped
 }
 
 /// The outcome that the marks tell. How long the units took is not known any more.
