@@ -48,7 +48,8 @@ async fn step_failure(server: &Server, execution: &str) -> (String, String, Stri
         .await
         .unwrap();
     let steps = found["execution"]["steps"].as_array().unwrap();
-    let failures: Vec<&Value> = steps.iter().map(|step| &step["failure"]).filter(|one| !one.is_null()).collect();
+    let failures: Vec<&Value> =
+        steps.iter().map(|step| &step["failure"]).filter(|one| !one.is_null()).collect();
     assert_eq!(failures.len(), 1, "{found}");
     let word = |name: &str| failures[0][name].as_str().unwrap().to_owned();
     (word("class"), word("code"), word("message"))

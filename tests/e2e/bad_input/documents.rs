@@ -53,7 +53,8 @@ fn deep_blocks(head: &str) -> Vec<u8> {
 async fn upsert(server: &Server, path: &str, content: Vec<u8>) -> Value {
     let form = Form::new().part("yamlContent", Part::bytes(content));
     let url = format!("/api/setup-as-code/yaml/upsert-entity?accountId={}", server.account);
-    let answer = server.request(Method::POST, &url).query(&[("yamlFilePath", path)]).multipart(form).send().await;
+    let answer =
+        server.request(Method::POST, &url).query(&[("yamlFilePath", path)]).multipart(form).send().await;
     answer.unwrap().json().await.unwrap()
 }
 
@@ -87,7 +88,10 @@ fn bad_documents_are_refused_by_upsert_import_and_lint_and_nothing_is_lost() {
             let begun = Instant::now();
             let answer = upsert(&server, PATH, content.clone()).await;
             assert_eq!(answer["resource"]["status"], "FAILED", "upsert of {name}: {answer}");
-            assert!(!answer["resource"]["errorMssg"].as_str().unwrap_or_default().is_empty(), "{name}: {answer}");
+            assert!(
+                !answer["resource"]["errorMssg"].as_str().unwrap_or_default().is_empty(),
+                "{name}: {answer}"
+            );
             let problem = &answer["resource"]["problems"][0];
             assert!(code.is_empty() || problem["code"] == code, "upsert of {name}: {problem}");
             assert_eq!(problem["place"]["path"], PATH, "upsert of {name}: {problem}");
@@ -142,7 +146,9 @@ fn archives_that_are_bombs_are_refused() {
             assert_eq!(status, 400, "{name}: {answer}");
             assert_eq!(answer["responseMessages"][0]["code"], code, "{name}: {answer}");
         }
-        for path in ["../../etc/cron.d/x.yaml", "/etc/x.yaml", "Setup/../../x.yaml", "Setup/Applications/a//b.yaml"] {
+        for path in
+            ["../../etc/cron.d/x.yaml", "/etc/x.yaml", "Setup/../../x.yaml", "Setup/Applications/a//b.yaml"]
+        {
             let (status, answer) = upload(&server, archive(&[(path, b"type: APPLICATION".to_vec())])).await;
             let refused = status == 400 || answer["resource"]["status"] == "FAILED";
             assert!(refused, "{path}: {answer}");

@@ -23,7 +23,8 @@ async fn refused(data: &Path, arguments: &[&str]) -> (i32, String) {
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(REFUSED_IN, running).await.expect("it ends in time").unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(!said.contains("listening on"), "the server started: {said}");
     assert!(!said.contains("panicked"), "{said}");
     (output.status.code().unwrap_or(-1), said)
@@ -64,7 +65,9 @@ async fn a_damaged_a_newer_and_a_foreign_database_are_refused_untouched() {
 
     let mut torn = good.clone();
     torn.iter_mut().skip(4096).step_by(3).for_each(|byte| *byte = 0x5a);
-    for (name, bytes) in [("noise", vec![0x5a; 100_000]), ("cut", good[..good.len() / 3].to_vec()), ("torn", torn)] {
+    for (name, bytes) in
+        [("noise", vec![0x5a; 100_000]), ("cut", good[..good.len() / 3].to_vec()), ("torn", torn)]
+    {
         std::fs::write(&database, &bytes).unwrap();
         let (code, said) = refused(&server.data(), &[]).await;
         assert_ne!(code, 0, "{name}");

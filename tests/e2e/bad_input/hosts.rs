@@ -43,8 +43,17 @@ async fn host_at(server: &Server, fleet: &Fleet, name: &str, address: SocketAddr
     let (port, key) = (address.port().to_string(), fleet.user_key_file().to_string_lossy().into_owned());
     let (code, out, err) = server
         .cli(&[
-            "secret", "create", name, "--type", "ssh-credential", "--user", fleet.user(), "--port", &port,
-            "--key-file", &key,
+            "secret",
+            "create",
+            name,
+            "--type",
+            "ssh-credential",
+            "--user",
+            fleet.user(),
+            "--port",
+            &port,
+            "--key-file",
+            &key,
         ])
         .await
         .unwrap();
@@ -175,7 +184,13 @@ async fn a_script_that_ignores_sigterm_is_ended_by_its_timeout_and_by_an_abort()
         .import(&server)
         .await
         .unwrap();
-    Scene::new("App 2").nowhere(1).workflow("wf", &long).pipeline("pipe", "wf").import(&server).await.unwrap();
+    Scene::new("App 2")
+        .nowhere(1)
+        .workflow("wf", &long)
+        .pipeline("pipe", "wf")
+        .import(&server)
+        .await
+        .unwrap();
     let first = deploy(&server, "App", "slow", "i0").await.unwrap();
     let second = deploy(&server, "App 2", "pipe", "i0").await.unwrap();
     until("both run", SOON, async || Ok((timed.exists() && aborted.exists()).then_some(()))).await.unwrap();

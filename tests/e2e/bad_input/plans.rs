@@ -30,9 +30,14 @@ fn a_kind_that_cannot_run_yet_is_refused_at_start_and_never_skipped() {
             .stages("later", &[stage("good"), stage("forward")])
             .import(&server)
             .await?;
-        for (pipeline, name) in [("forward", "Roll it out"), ("backward", "Roll it back"), ("later", "Roll it out")] {
+        for (pipeline, name) in
+            [("forward", "Roll it out"), ("backward", "Roll it back"), ("later", "Roll it out")]
+        {
             let message = refusal(&server, "Kinds", pipeline, "i0,i1").await?;
-            assert!(message.contains(name) && message.contains("K8S_DEPLOYMENT_ROLLING"), "{pipeline}: {message:?}");
+            assert!(
+                message.contains(name) && message.contains("K8S_DEPLOYMENT_ROLLING"),
+                "{pipeline}: {message:?}"
+            );
         }
         let execution = deploy(&server, "Kinds", "skipped", "i0,i1").await?;
         assert_eq!(server.ended(&execution, SOON).await?, "SUCCESS");
@@ -52,7 +57,9 @@ fn expressions_that_go_round_in_circles_end() {
         ]);
         let service = json!({ "type": "SERVICE", "artifactType": "OTHER", "deploymentType": "SSH",
             "configVariables": variables });
-        for (name, text) in [("narrow", "echo ${serviceVariable.a}"), ("wide", "echo ${serviceVariable.wide}")] {
+        for (name, text) in
+            [("narrow", "echo ${serviceVariable.a}"), ("wide", "echo ${serviceVariable.wide}")]
+        {
             let application = format!("Loops {name}");
             let flow = Flow::default().steps(&[script("say", text)]);
             Scene::new(&application)
@@ -67,9 +74,16 @@ fn expressions_that_go_round_in_circles_end() {
                 let execution = deploy(&server, &application, "pipe", "i0").await?;
                 assert_eq!(server.ended(&execution, SOON).await?, "FAILED", "{name}");
                 let (class, code, said) = step_failure(&server, &execution).await;
-                assert_eq!((class.as_str(), code.as_str()), ("APPLICATION_ERROR", "EXPRESSION_LOOP"), "{said}");
+                assert_eq!(
+                    (class.as_str(), code.as_str()),
+                    ("APPLICATION_ERROR", "EXPRESSION_LOOP"),
+                    "{said}"
+                );
             } else {
-                assert!(message.contains("circle") || message.contains("itself") || message.contains("loop"), "{message}");
+                assert!(
+                    message.contains("circle") || message.contains("itself") || message.contains("loop"),
+                    "{message}"
+                );
             }
         }
         serves(&server).await;

@@ -40,7 +40,8 @@ fn nested_fragments(levels: usize) -> String {
 fn mutual_fragments(count: usize) -> String {
     let mut text = String::from("{ ...F0 }");
     for one in 0..count {
-        let others: String = (0..count).filter(|other| *other != one).map(|other| format!("...F{other} ")).collect();
+        let others: String =
+            (0..count).filter(|other| *other != one).map(|other| format!("...F{other} ")).collect();
         text += &format!(" fragment F{one} on Query {{ {others} }}");
     }
     text
@@ -51,7 +52,8 @@ fn graphql_bombs_are_refused_at_once() {
     shared::run(async {
         let server = shared::server().await?;
         let aliases = |count: usize| {
-            let fields: String = (0..count).map(|number| format!("a{number}: serverInfo {{ version }} ")).collect();
+            let fields: String =
+                (0..count).map(|number| format!("a{number}: serverInfo {{ version }} ")).collect();
             format!("{{ {fields} }}")
         };
         let deep = format!("{{ {} }}", "applications(limit: 1) { nodes { ".repeat(5_000));
@@ -154,14 +156,18 @@ fn a_bad_key_is_a_401_in_the_shape_that_clients_read() {
 fn names_that_cannot_be_are_refused_and_odd_ones_work() {
     shared::run(async {
         let server = shared::server().await?;
-        let create = "mutation($n: String!) { createApplication(input: { name: $n }) { application { id name } } }";
+        let create =
+            "mutation($n: String!) { createApplication(input: { name: $n }) { application { id name } } }";
         let long = "n".repeat(300);
-        for name in ["", " ", "a/b", "a\\b", "..", ".", "a,b", "a\nb", "a\u{7}b", "a\u{202e}b", " a", "a ", &long] {
+        for name in
+            ["", " ", "a/b", "a\\b", "..", ".", "a,b", "a\nb", "a\u{7}b", "a\u{202e}b", " a", "a ", &long]
+        {
             let answer = server.graphql(create, json!({ "n": name })).await?;
             let code = string(&answer, "/errors/0/extensions/code").unwrap_or_default();
             assert!(code.starts_with("NAME_"), "{name:?}: {answer}");
         }
-        for name in ["Größe (neu): v1.0 – “x”", "日本語", "a'b\"c", "100%", "-x", "{{x}}", "${x}"] {
+        for name in ["Größe (neu): v1.0 – “x”", "日本語", "a'b\"c", "100%", "-x", "{{x}}", "${x}"]
+        {
             let answer = server.graphql(create, json!({ "n": name })).await?;
             assert_eq!(string(&answer, "/data/createApplication/application/name")?, name, "{answer}");
             let again = server.graphql(create, json!({ "n": name })).await?;
@@ -179,13 +185,18 @@ fn odd_names_in_a_selection_are_refused_by_item() {
         let scene = Scene::new("Odd Selection").nowhere(2).workflow("wf", &flow).pipeline("pipe", "wf");
         scene.import(&server).await?;
         let long = "x".repeat(300);
-        for on in ["i0,i0", "i0,,i1", "", ",", "i0,../i1", "i0,a\u{1}b", &format!("i0,{long}"), "i0;i1", "I0"] {
+        for on in ["i0,i0", "i0,,i1", "", ",", "i0,../i1", "i0,a\u{1}b", &format!("i0,{long}"), "i0;i1", "I0"]
+        {
             let message = crate::scene::refusal(&server, "Odd Selection", "pipe", on).await?;
             assert!(!message.is_empty(), "{on:?} was started");
         }
         let many: Vec<String> = (0..10_001).map(|number| format!("n{number}")).collect();
         let message = crate::scene::refusal(&server, "Odd Selection", "pipe", &many.join(",")).await?;
-        assert!(message.contains("10000") || message.contains("10,000"), "{}", &message[..message.len().min(400)]);
+        assert!(
+            message.contains("10000") || message.contains("10,000"),
+            "{}",
+            &message[..message.len().min(400)]
+        );
         Ok(())
     });
 }
