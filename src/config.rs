@@ -154,7 +154,7 @@ impl Default for LimitSettings {
 ///
 /// # Errors
 /// The file cannot be read or holds what is not known; the address needs TLS.
-pub fn settings(flags: ServerFlags) -> Result<Settings, Problem> {
+pub fn settings(flags: ServerFlags) -> Result<Settings, Box<Problem>> {
     let mut settings = match &flags.config {
         Some(path) => file(path)?,
         None => Settings::default(),
@@ -163,20 +163,22 @@ pub fn settings(flags: ServerFlags) -> Result<Settings, Problem> {
     // Attempt folders are found again by their path after a restart from another folder.
     settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
     if !settings.listen.ip().is_loopback() && !settings.insecure_http {
-        return Err(Problem::new(
-            code!("INSECURE_LISTEN"),
-            format!("refusing to listen on {} without TLS", settings.listen),
-        )
-        .hint("listen on a loopback address behind a TLS proxy, or say --insecure-http"));
+        return Err(Box::new(
+            Problem::new(
+                code!("INSECURE_LISTEN"),
+                format!("refusing to listen on {} without TLS", settings.listen),
+            )
+            .hint("listen on a loopback address behind a TLS proxy, or say --insecure-http"),
+        ));
     }
     Ok(settings)
 }
 
-fn file(path: &Path) -> Result<Settings, Problem> {
+fn file(path: &Path) -> Result<Settings, Box<Problem>> {
     let problem = |detail: String| {
-        Problem::new(code!("CONFIG_INVALID"), format!("the configuration file {} is refused", path.display()))
-            .detail(detail)
-            .hint("compare with `manifold server --print-config`")
+        let what = format!("the configuration file {} is refused", path.display());
+        let problem = Problem::new(code!("CONFIG_INVALID"), what).detail(detail);
+        Box::new(problem.hint("compare with `manifold server --print-config`"))
     };
     let text = std::fs::read_to_string(path).map_err(|error| problem(error.to_string()))?;
     toml::from_str(&text).map_err(|error| problem(error.to_string()))

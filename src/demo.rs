@@ -115,7 +115,7 @@ fn settings(flags: &DemoFlags, place: &Path, fleet: &Fleet) -> Result<Settings> 
         ssh_known_hosts: vec![known_hosts],
         ..ServerFlags::default()
     };
-    Ok(crate::config::settings(flags)?)
+    crate::config::settings(flags).map_err(|problem| (*problem).into())
 }
 
 /// Releases, credential and configuration.

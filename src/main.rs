@@ -73,7 +73,7 @@ async fn run(command: Command) -> ExitCode {
 /// Runs the server until a signal.
 async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
     let print_config = flags.print_config;
-    let settings = config::settings(flags)?;
+    let settings = config::settings(flags).map_err(|problem| *problem)?;
     if print_config {
         print!("{}", toml::to_string_pretty(&settings)?);
         return Ok(());

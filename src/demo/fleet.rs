@@ -273,14 +273,13 @@ async fn run(
 async fn feed(mut read: ChannelReadHalf, stdin: Option<ChildStdin>) {
     let Some(mut stdin) = stdin else { return };
     while let Some(message) = read.wait().await {
-        match message {
-            ChannelMsg::Data { data } => {
-                if stdin.write_all(&data).await.is_err() {
-                    return;
-                }
-            }
-            ChannelMsg::Eof | ChannelMsg::Close => return,
-            _ => {}
+        let done = match message {
+            ChannelMsg::Data { data } => stdin.write_all(&data).await.is_err(),
+            ChannelMsg::Eof | ChannelMsg::Close => true,
+            _ => false,
+        };
+        if done {
+            return;
         }
     }
 }

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::shared::run;
 use crate::story::{DEADLINE, Story, pairs};
 use crate::tree::{
-    Application, Phase, barrier, fan_out, hosts, phase, rolling, script, script_with, stage, with, workflow,
+    Application, Phase, barrier, fan_out, hosts, phase, rolling, script, script_with, stage, step, with,
+    workflow,
 };
 
 fn shop(story: &Story) -> Application {
@@ -230,7 +231,7 @@ fn resume_runs_both_legs_again_and_earlier_stages_not() {
         assert_eq!(story.ledger(), ["before", "deploy eu", "deploy eu", "deploy us", "deploy us"]);
         assert_eq!(
             story.executions(false).await?,
-            [resumed.clone()],
+            std::slice::from_ref(&resumed),
             "lists show only the newest of a chain"
         );
         let chain = "... on PipelineExecution { resumedFrom resumedBy }";
@@ -248,7 +249,7 @@ fn members_are_hidden_unless_asked_for() {
         let story = Story::new("Members").await?;
         story.tell(shop(&story).workflow("roll", rolling(&[story.note("deploy")], &[]))).await?;
         let (execution, _) = story.run("ship", &[("infrastructure", "eu,us")]).await?;
-        assert_eq!(story.executions(false).await?, [execution.clone()]);
+        assert_eq!(story.executions(false).await?, std::slice::from_ref(&execution));
         let mut all = story.executions(true).await?;
         all.sort();
         let mut expected = vec![
@@ -456,6 +457,41 @@ fn skip_conditions_are_evaluated_in_each_leg() {
         assert_eq!(story.ledger(), ["deploy eu", "deploy us", "migrate eu"]);
         assert_eq!(story.run("ship all", &both).await?.1, "SUCCESS");
         assert_eq!(story.ledger(), ["deploy eu", "deploy us", "deploy us", "migrate eu", "migrate us"]);
+        Ok(())
+    });
+}
+
+#[test]
+fn an_http_check_fails_the_leg_whose_address_does_not_answer_well() {
+    run(async {
+        let story = Story::new("Http").await?;
+        // The server under test is the peer: it has a `livez` and no `nowhere`.
+        let check = step(
+            "HTTP",
+            "ping",
+            json!({ "method": "GET", "url": format!("{}/${{infra.name}}", story.server.url), "timeoutMillis": 10_000,
+                "assertion": "${httpResponseCode} == 200",
+                "responseProcessingExpressions": [{ "name": "code", "value": "${httpResponseCode}" }],
+                "publishAsVar": true, "sweepingOutputName": "ping", "sweepingOutputScope": "WORKFLOW" }),
+        );
+        let roll = rolling(
+            &[check, story.note("answered ${infra.name} ${context.ping.code}")],
+            &[story.note("undo ${infra.name}")],
+        );
+        let tree = story
+            .application()
+            .environment("prod", &["livez", "nowhere"])
+            .workflow("roll", roll)
+            .pipeline("ship", &[fan_out("all")]);
+        story.tell(tree).await?;
+        let (execution, status) = story.run("ship", &[("infrastructure", "livez,nowhere")]).await?;
+        assert_eq!(status, "FAILED");
+        assert_eq!(story.outcomes(&execution).await?, pairs(&[("livez", "SUCCESS"), ("nowhere", "FAILED")]));
+        assert_eq!(story.ledger(), ["answered livez 200", "undo nowhere"]);
+        let failed = story.leg(&execution, "nowhere").await?;
+        let found = story.execution(&failed.id, "failure { code message }").await?;
+        assert_eq!(found["failure"]["code"], "HTTP_ASSERTION_FAILED", "{found}");
+        assert!(string(&found, "/failure/message")?.contains("step `ping`"), "{found}");
         Ok(())
     });
 }

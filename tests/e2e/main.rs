@@ -11,6 +11,7 @@ mod bad_input;
 mod claims;
 mod config_as_code;
 mod crash;
+mod demo;
 mod legs;
 mod scene;
 mod selection;

@@ -561,7 +561,19 @@ async fn an_unknown_host_is_refused_unless_its_key_is_pinned_or_new_ones_are_acc
     well(&strict, "fingerprint").await?;
     let accepting = build(&["--ssh-host-keys", "accept-new"]).await?;
     well(&accepting, "eu").await?;
-    let known = std::fs::read_to_string(accepting.fleet.folder().join("nobody_known"))?;
+    // A host that is known by another key is never let in.
+    let host = format!("[{}]:{}", accepting.hosts("eu")[0], accepting.port());
+    let other = manifold_testkit::sshd::Fleet::start(1)?.host_key()?;
+    let file = accepting.fleet.folder().join("nobody_known");
+    let known = std::fs::read_to_string(&file)?;
+    std::fs::write(&file, format!("{host} {other}\n"))?;
+    let run = accepting.workflow("eu").await?;
+    let outcome = accepting.outcome(&run.id).await?;
+    ensure!(
+        (outcome.class.as_str(), outcome.code.as_str()) == ("AUTHENTICATION", "HOST_KEY_CHANGED"),
+        "{outcome:?}"
+    );
+    ensure!(std::fs::read_to_string(&file)? == format!("{host} {other}\n"), "the known key was replaced");
     ensure!(known.contains(&accepting.fleet.host_key()?), "{known}");
     Ok(())
 }
@@ -627,4 +639,117 @@ async fn skip_conditions_are_looked_at_per_leg() -> Result<()> {
         "{skipped:#}"
     );
     Ok(())
+}
+
+/// Deadlines, aborts and answers end what runs on the hosts, children included; what ignores the first signal too.
+#[tokio::test]
+async fn a_command_that_is_stopped_leaves_no_process_on_the_host() -> Result<()> {
+    let (site, mut tree) = site_of(&[("eu", 2)]).await?;
+    let long = |name: &str, ignores: &str, timeout: u64| {
+        let then = format!("{ignores} sleep 611 &\necho $! >pid\n{ignores} wait");
+        let mut step = mark("Long", "began", &then);
+        step["properties"]["timeoutMillis"] = json!(timeout);
+        (name.to_owned(), vec![Phase::on("One", "eu", vec![section("Deploy", &[step])], vec![])])
+    };
+    let cases =
+        [long("timeout", "", 3_000), long("stubborn", "trap '' TERM;", 3_000), long("abort", "", 600_000)];
+    for (name, phases) in cases {
+        tree.workflow(&name, "BASIC", json!([]), phases, json!({}));
+    }
+    site.import(tree).await?;
+    let mut running = Vec::new();
+    for name in ["timeout", "stubborn", "abort"] {
+        running.push((name, site.server.started((APP, "workflow", name), &[], &[]).await?));
+    }
+    manifold_testkit::server::until("the command runs on both hosts", crate::site::ENDS, async || {
+        let runs = |host| !site.file("abort", "eu", host, "pid").trim().is_empty();
+        Ok((runs(0) && runs(1)).then_some(()))
+    })
+    .await?;
+    let path = format!("/api/executions/{}", running[2].1);
+    let body = json!({ "executionInterruptType": "ABORT_ALL" });
+    site.server.request(reqwest::Method::PUT, &path).json(&body).send().await?.error_for_status()?;
+    for (name, id) in &running {
+        site.server.ended(id, crate::site::ENDS).await?;
+        let outcome = site.outcome(id).await?;
+        let expected = if *name == "abort" { "ABORTED" } else { "FAILED" };
+        ensure!(outcome.status == expected, "{name}: {outcome:?}");
+        for host in 0..2 {
+            let pid = site.file(name, "eu", host, "pid");
+            let line = std::fs::read_to_string(format!("/proc/{}/cmdline", pid.trim())).unwrap_or_default();
+            ensure!(!line.contains("611"), "{name}: process {pid} still runs on host {host}");
+        }
+    }
+    Ok(())
+}
+
+/// Strategies of a rollback phase's section keep it going; an intervention in it can be answered.
+#[tokio::test]
+async fn a_rollback_phase_has_strategies_of_its_own() -> Result<()> {
+    let (site, mut tree) = site_of(&[("eu", 2)]).await?;
+    for (name, action) in [("ignores", "IGNORE"), ("asks", "MANUAL_INTERVENTION"), ("retries", "RETRY")] {
+        let strategies =
+            json!([{ "failureTypes": ["APPLICATION_ERROR"], "repairActionCode": action, "retryCount": 1 }]);
+        let undo = [mark("Undo", "undo", "[ $(grep -c undo marks) -ge 2 ]"), mark("More", "more", "")];
+        let undo = with(undoing("Deploy", &undo), "failureStrategies", strategies);
+        let deploy = section("Deploy", &[mark("Break", "broke", "exit 3")]);
+        tree.workflow(
+            name,
+            "BASIC",
+            rollback(),
+            vec![Phase::on("One", "eu", vec![deploy], vec![undo])],
+            json!({}),
+        );
+    }
+    site.import(tree).await?;
+    for (name, marks) in [
+        ("ignores", "broke undo more"),
+        ("asks", "broke undo undo more"),
+        ("retries", "broke undo undo more"),
+    ] {
+        let id = site.server.started((APP, "workflow", name), &[], &[]).await?;
+        if name == "asks" {
+            site.answer(&id, "RETRY").await?;
+        }
+        site.server.ended(&id, crate::site::ENDS).await?;
+        let outcome = site.outcome(&id).await?;
+        ensure!(outcome.status == "FAILED" && outcome.rollback == "ROLLED_BACK", "{name}: {outcome:?}");
+        ensure!(site.all_marks(name, "eu") == [marks; 2], "{name}: {:?}", site.all_marks(name, "eu"));
+    }
+    Ok(())
+}
+
+/// An environment's variables and config files take the place of the service's; a secret header is masked.
+#[tokio::test]
+async fn an_environment_overrides_variables_and_config_files_of_a_service() -> Result<()> {
+    const SECRET: &str = "the-secret-of-production";
+    let site = Site::start(&[("eu", 1)]).await?;
+    site.secret_text("production", SECRET).await?;
+    let mut tree = site.tree();
+    tree.service(SERVICE, &[("KEY", "none", "TEXT"), ("URL", "http://${infra.name}.test", "TEXT")]);
+    let overrides = json!([{ "name": "KEY", "value": "production", "valueType": "ENCRYPTED_TEXT" }]);
+    let environment =
+        json!({ "type": "ENVIRONMENT", "environmentType": "PROD", "variableOverrides": overrides });
+    tree.application(&format!("Environments/{ENVIRONMENT}/Index.yaml"), environment);
+    let file = json!({ "type": "CONFIG_FILE", "checksumType": "MD5", "encrypted": false, "fileName": "app.conf",
+        "targetFilePath": "app.conf", "targetToAllEnv": true });
+    tree.application("Services/cart/Config Files/app.conf.yaml", file);
+    tree.text("Services/cart/Config Files/app.conf", "of the service\n");
+    let folder = format!("Environments/{ENVIRONMENT}/Config Files/Services/{SERVICE}");
+    let file = json!({ "type": "CONFIG_FILE_OVERRIDE", "checksumType": "MD5", "encrypted": false,
+        "fileName": "app.conf", "targetFilePath": "app.conf", "serviceName": SERVICE });
+    tree.application(&format!("{folder}/app.conf.yaml"), file);
+    tree.text(&format!("{folder}/app.conf"), "of the environment\n");
+    let mut copy = unit("COPY_CONFIGS", "Configs", "");
+    copy["destinationParentPath"] = json!("$WINGS_RUNTIME_PATH");
+    let say = unit("EXEC", "Say", "echo \"$KEY $URL\" >\"$WINGS_RUNTIME_PATH/said\"; echo \"key $KEY\"");
+    tree.command(SERVICE, "Install", "INSTALL", &[copy, say]);
+    let phases = vec![Phase::on("One", "eu", vec![section("Deploy", &[command("Install")])], vec![])];
+    tree.workflow("overrides", "BASIC", rollback(), phases, json!({}));
+    site.import(tree).await?;
+    let id = well(&site, "overrides").await?;
+    assert_eq!(site.file("overrides", "eu", 0, "app.conf"), "of the environment\n");
+    assert_eq!(site.file("overrides", "eu", 0, "said"), format!("{SECRET} http://eu.test\n"));
+    ensure!(site.log(&id).await?.contains("key ***"), "{}", site.log(&id).await?);
+    site.ensure_hidden(&id, SECRET).await
 }

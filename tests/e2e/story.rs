@@ -120,15 +120,6 @@ impl Story {
         self.server.ended(execution, DEADLINE).await
     }
 
-    /// Waits until an execution has an inner status.
-    pub async fn inner(&self, execution: &str, wanted: &str) -> Result<()> {
-        until(&format!("{execution} is {wanted}"), DEADLINE, async || {
-            let found = self.execution(execution, "innerStatus").await?;
-            Ok((found["innerStatus"] == wanted).then_some(()))
-        })
-        .await
-    }
-
     /// Fields of an execution.
     pub async fn execution(&self, execution: &str, fields: &str) -> Result<Value> {
         let query = format!("query($e: String!) {{ execution(executionId: $e) {{ {fields} }} }}");

@@ -19,7 +19,7 @@ pub fn root() -> Result<PathBuf> {
 /// All Rust files outside the target folder, by path.
 pub fn rust_files(root: &Path) -> Result<Vec<RustFile>> {
     let mut files = Vec::new();
-    for folder in ["crates", "src", "tests", "xtask", "fuzz"] {
+    for folder in ["benches", "crates", "src", "tests", "xtask", "fuzz"] {
         let folder = root.join(folder);
         if folder.exists() {
             walk(root, &folder, &mut files)?;

@@ -136,9 +136,11 @@ pub fn waiting(wait: &Wait) -> String {
                 if selectors.is_empty() { String::new() } else { format!(" with {}", selectors.join(", ")) };
             format!("waits for a delegate{selectors} until {}: {detail}", clock(until))
         }
+        WaitReason::Task { running: 1 } => "1 task is running".to_owned(),
         WaitReason::Task { running } => format!("{running} tasks are running"),
         WaitReason::Legs { done, of } => format!("{done} of {of} legs are done"),
         WaitReason::Paused { by } => format!("paused by {by}"),
+        WaitReason::Stopping { running: 1, .. } => "1 task is being stopped".to_owned(),
         WaitReason::Stopping { running, .. } => format!("{running} tasks are being stopped"),
         WaitReason::History {} => "looks up what was last deployed".to_owned(),
         WaitReason::Turn {} => "is about to go on".to_owned(),

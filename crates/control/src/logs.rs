@@ -56,7 +56,7 @@ impl Control {
     /// When its execution does not exist or it cannot be read.
     pub async fn log_lines(&self, actor: &Actor, key: &LogKey, from: u64, limit: u32) -> Result<LogPage> {
         // Only ids of executions that exist reach the file system.
-        match &key.execution {
+        let row = match &key.execution {
             Some(execution) => self.execution(actor, execution).await?,
             None => return Err(Error::not_found("log does not exist")),
         };
@@ -65,7 +65,9 @@ impl Control {
             Error::unavailable(Problem::new(code!("LOG_UNREADABLE"), "the log cannot be read now"))
         };
         // The size first: lines that come in between are then read by the next page instead of being missed.
-        let size = self.logs.size(key).await.map_err(unreadable)?;
+        let mut size = self.logs.size(key).await.map_err(unreadable)?;
+        // A log without a line has no file that could say so.
+        size.closed |= size.lines == 0 && row.state.status.is_final();
         let lines = match limit.min(LONGEST_LINES) {
             0 => Vec::new(),
             limit => self.logs.lines(key, from.max(1), limit).await.map_err(unreadable)?,

@@ -112,7 +112,9 @@ impl Control {
     /// A failure for the step: the value is too long, or the store cannot write.
     pub async fn seal_output(&self, task: &TaskId, name: &str, value: &[u8]) -> Result<String, Failure> {
         let id = SecretId::derived(&["output", task.as_str(), name]);
-        let sealed = self.manager.seal(&id, value)
+        let sealed = self
+            .manager
+            .seal(&id, value)
             .map_err(|error| Failure::new(FailureClass::Application, error.code(), error.to_string()))?;
         let record = SecretRecord {
             id,
@@ -134,7 +136,9 @@ impl Control {
         let Some(id) = id else { return Ok(None) };
         match self.manager.open(id).await {
             Ok(value) => Ok(Some(value)),
-            Err(SecretError::Missing(_)) => Err(missing("a secret of the credential does not exist any more")),
+            Err(SecretError::Missing(_)) => {
+                Err(missing("a secret of the credential does not exist any more"))
+            }
             Err(error) => Err(closed(&error)),
         }
     }

@@ -422,10 +422,32 @@ fn sum_up(failed: Vec<(Option<&str>, Failure)>, tasks: usize) -> Option<Failure>
     let count = failed.len();
     let (instance, first) = failed.into_iter().next()?;
     let Some(instance) = instance else { return Some(first) };
-    let message = if count > 1 {
-        format!("{count} of {tasks} hosts failed; {instance}: {}", first.message)
+    // Most messages of drivers name the host already.
+    let message = if first.message.contains(instance) {
+        first.message
     } else {
         format!("{instance}: {}", first.message)
     };
+    let message = if count > 1 { format!("{count} of {tasks} hosts failed; {message}") } else { message };
     Some(Failure { message, ..first })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn the_first_host_that_failed_is_named_once() {
+        let failed =
+            |message: &str| Failure::new(FailureClass::Application, code!("COMMAND_FAILED"), message);
+        let said = |failed, tasks| sum_up(failed, tasks).unwrap().message;
+        let (named, bare) = (failed("it exited with code 1 on host h1"), failed("no answer"));
+        assert_eq!(said(vec![(Some("h1"), named.clone())], 3), "it exited with code 1 on host h1");
+        assert_eq!(said(vec![(Some("h1"), bare.clone())], 3), "h1: no answer");
+        let both = vec![(Some("h1"), named), (Some("h2"), bare)];
+        assert_eq!(said(both, 3), "2 of 3 hosts failed; it exited with code 1 on host h1");
+        assert!(sum_up(Vec::new(), 3).is_none());
+    }
 }

@@ -99,6 +99,8 @@ struct Held {
     untaken: Vec<(TaskId, Vec<String>, String)>,
     /// Legs: whether it is paused. Pipelines: whether some leg is paused and none runs.
     paused: bool,
+    /// Pipelines: whether some leg is paused, so that the end of another one may make the whole paused.
+    some_paused: bool,
 }
 
 /// What came for one execution in one batch.
@@ -215,8 +217,9 @@ impl Worker {
             prepared.command(&turn, &held.run, command);
         }
         held.decide(&turn, &mut prepared, inputs).await?;
-        if held.row.kind == ExecutionType::Pipeline && (pending.leg_paused || held.paused || recovering) {
-            held.paused = legs_pause(&shared, execution).await?;
+        if held.row.kind == ExecutionType::Pipeline && (pending.leg_paused || held.some_paused || recovering)
+        {
+            (held.some_paused, held.paused) = legs_pause(&shared, execution).await?;
         }
         if prepared.is_empty() && pending.taken.is_empty() && !pending.leg_paused {
             return Ok(None);
@@ -256,6 +259,7 @@ impl Worker {
                 completions: 0,
                 untaken: Vec::new(),
                 paused: false,
+                some_paused: false,
             },
         );
         Ok(recovered)
@@ -409,7 +413,16 @@ impl Held {
         let mut run = Run::new(new.row.kind, Arc::clone(&plan), new.row.id.clone());
         new.events.iter().for_each(|event| run.fold(event));
         let seq = new.row.state.seq;
-        Self { run, row: Arc::new(new.row), plan, seq, completions: 0, untaken: Vec::new(), paused: false }
+        Self {
+            run,
+            row: Arc::new(new.row),
+            plan,
+            seq,
+            completions: 0,
+            untaken: Vec::new(),
+            paused: false,
+            some_paused: false,
+        }
     }
 
     /// Reads the inbox and, for pipelines, the completions of legs.
@@ -494,14 +507,17 @@ impl Held {
     }
 }
 
-/// Whether a pipeline counts as paused: some leg is, and none runs (`behaviour.md` 13.1).
-async fn legs_pause(shared: &Shared, pipeline: &ExecutionId) -> Result<bool, LoadError> {
+/// Whether some leg of a pipeline is paused, and whether the pipeline counts as paused: some leg is, and none runs (`behaviour.md` 13.1).
+async fn legs_pause(shared: &Shared, pipeline: &ExecutionId) -> Result<(bool, bool), LoadError> {
     let legs = Condition::Id(IdColumn::PipelineExecution, Operator::Equals, vec![pipeline.to_string()]);
     let filter = ExecutionFilter { conditions: vec![legs], include_indirect: true, include_superseded: true };
     let counts = shared.store.execution_counts(&filter).await?;
-    let open =
-        counts.iter().filter(|(status, count)| !status.is_final() && **count > 0).map(|(status, _)| *status);
-    Ok(Status::together(open.collect::<Vec<_>>()) == Status::Paused)
+    let open: Vec<Status> = counts
+        .iter()
+        .filter(|(status, count)| !status.is_final() && **count > 0)
+        .map(|(status, _)| *status)
+        .collect();
+    Ok((open.contains(&Status::Paused), Status::together(open) == Status::Paused))
 }
 
 /// Reads the next release number of an element's workflow, once per transaction.

@@ -7,7 +7,7 @@ mod file;
 mod frame;
 mod open;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,6 +35,8 @@ const FRAME: usize = 64 * 1024;
 const UNWRITTEN: usize = 8 * 1024 * 1024;
 /// Logs whose state is held in memory; the state of others is read from their files.
 const OPEN: usize = 4096;
+/// Logs that were closed without a line and are remembered as such. One that is forgotten counts as closed once its execution has ended.
+const SILENT: usize = 4096;
 /// Hints kept for a slow receiver.
 const HINTS: usize = 4096;
 
@@ -105,6 +107,8 @@ pub struct LogStore {
 struct Shared {
     folder: PathBuf,
     open: Mutex<HashMap<LogKey, Arc<Mutex<OpenLog>>>>,
+    /// Logs that were closed without a line: they get no file.
+    silent: Mutex<HashSet<LogKey>>,
     hints: broadcast::Sender<Hint>,
 }
 
@@ -116,7 +120,8 @@ impl LogStore {
     pub fn open(folder: &Path) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|cause| LogError::File { path: folder.to_owned(), cause })?;
         let (hints, _) = broadcast::channel(HINTS);
-        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), open: Mutex::default(), hints }) })
+        let (open, silent) = (Mutex::default(), Mutex::default());
+        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), open, silent, hints }) })
     }
 
     /// Hints which logs got lines, from now on ([`Hint::Log`]); some may be lost.
@@ -162,11 +167,16 @@ impl LogStore {
         }
     }
 
-    /// Ends a log: the line begun is complete; when lines were dropped, a line says so and the last one follows.
+    /// Ends a log: the line begun is complete; when lines were dropped, a line says so and the last one follows. A log
+    /// that never had a line gets no file: most steps of a wide fan-out say nothing, and a file each would cost more than the step.
     ///
     /// # Errors
     /// The file cannot be written.
     pub async fn close(&self, key: &LogKey) -> Result<()> {
+        if self.shared.closed_silently(key) {
+            let _ = self.shared.hints.send(Hint::Log(key.log.clone()));
+            return Ok(());
+        }
         let (shared, key) = (self.shared.clone(), key.clone());
         blocking(move || {
             let log = shared.log(&key)?;
@@ -261,7 +271,13 @@ impl LogStore {
             let open = lock(&shared.open).get(&key).cloned();
             match open {
                 Some(log) => work(&lock(&log)),
-                None => work(&OpenLog::look(file::path_of(&shared.folder, &key))?),
+                None => {
+                    let mut log = OpenLog::look(file::path_of(&shared.folder, &key))?;
+                    if lock(&shared.silent).contains(&key) {
+                        log.end_silently();
+                    }
+                    work(&log)
+                }
             }
         })
         .await
@@ -269,6 +285,21 @@ impl LogStore {
 }
 
 impl Shared {
+    /// Closes a log that has neither lines nor a file; false when it has.
+    fn closed_silently(&self, key: &LogKey) -> bool {
+        // A file that cannot be looked at is looked into by the ordinary way, which says why.
+        let unknown = |path: PathBuf| path.try_exists().unwrap_or(true);
+        if lock(&self.open).contains_key(key) || unknown(file::path_of(&self.folder, key)) {
+            return false;
+        }
+        let mut silent = lock(&self.silent);
+        if silent.len() >= SILENT {
+            silent.clear();
+        }
+        silent.insert(key.clone());
+        true
+    }
+
     /// The state of a log, read from its file when it is not in memory.
     fn log(&self, key: &LogKey) -> Result<Arc<Mutex<OpenLog>>> {
         let mut open = lock(&self.open);
@@ -279,6 +310,7 @@ impl Shared {
             // What somebody else holds is in use, what is not written must not be forgotten.
             open.retain(|_, log| Arc::strong_count(log) > 1 || lock(log).must_stay());
         }
+        lock(&self.silent).remove(key);
         let log = Arc::new(Mutex::new(OpenLog::resume(file::path_of(&self.folder, key))?));
         open.insert(key.clone(), log.clone());
         Ok(log)

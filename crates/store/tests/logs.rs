@@ -56,6 +56,23 @@ async fn lines_have_number_time_and_unit_and_can_be_read_at_once() {
 }
 
 #[tokio::test]
+async fn a_log_without_a_line_is_closed_without_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let logs = LogStore::open(folder.path()).unwrap();
+    let (silent, mut hints) = (key("silent"), logs.hints());
+    assert!(!logs.size(&silent).await.unwrap().closed);
+    logs.close(&silent).await.unwrap();
+    assert_eq!(hints.try_recv().unwrap(), Hint::Log("silent".into()));
+    assert!(logs.size(&silent).await.unwrap().closed);
+    assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
+    logs.append(&silent, "", 1, b"after all\n").unwrap();
+    assert!(!logs.size(&silent).await.unwrap().closed);
+    logs.close(&silent).await.unwrap();
+    let size = LogStore::open(folder.path()).unwrap().size(&silent).await.unwrap();
+    assert_eq!((size.lines, size.closed), (1, true));
+}
+
+#[tokio::test]
 async fn what_was_flushed_survives_and_a_torn_frame_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let log = key("log");

@@ -131,7 +131,6 @@ impl Server {
     }
 
     /// A request with the API key.
-    #[must_use]
     pub fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url)).header("x-api-key", &self.key)
     }

@@ -222,6 +222,11 @@ impl OpenLog {
         self.write()
     }
 
+    /// Ends a log that never had a line, without writing that anywhere.
+    pub(super) fn end_silently(&mut self) {
+        self.size.closed = true;
+    }
+
     // ---------------------------------------------------------------- writing
 
     /// Writes what waits as frames. On failure it waits on, and the file is as it was to every reader.

@@ -7,7 +7,7 @@ use rusqlite::params;
 use super::rows::Known;
 use super::writer::Writing;
 use super::{barriers, history, inbox, int, legs, locks, misuse, rows, tasks, timers, to_json};
-use crate::{Append, Appended, Hint, Result, StoreError};
+use crate::{Append, Appended, Hint, Lease, Result, StoreError};
 
 pub(super) fn append(writing: &mut Writing<'_>, append: &Append) -> Result<Appended> {
     let Some(id) = &append.execution else {
@@ -75,6 +75,7 @@ fn take_in(writing: &mut Writing<'_>, known: &Known, id: &ExecutionId, append: &
 
 /// Outcome k, intent k+1 and the hand-over are one transaction.
 fn write_tasks(writing: &mut Writing<'_>, known: &Known, id: &ExecutionId, append: &Append) -> Result<()> {
+    must_hold_all(writing, append)?;
     for (task, lease) in &append.ended_tasks {
         tasks::end_in_journal(writing, known.number, task, lease)?;
     }
@@ -82,6 +83,20 @@ fn write_tasks(writing: &mut Writing<'_>, known: &Known, id: &ExecutionId, appen
     let now = writing.now();
     for (task, lease) in &append.tasks {
         tasks::add(writing, Some(known.number), task, lease.as_ref(), now)?;
+    }
+    Ok(())
+}
+
+/// Looks once at each lease that the append names: mostly one, of the delegate that ended a task and takes the next.
+fn must_hold_all(writing: &Writing<'_>, append: &Append) -> Result<()> {
+    let ended = append.ended_tasks.iter().map(|(_, lease)| lease);
+    let handed_out = append.tasks.iter().filter_map(|(_, lease)| lease.as_ref());
+    let mut held: Vec<&Lease> = Vec::new();
+    for lease in ended.chain(handed_out) {
+        if !held.contains(&lease) {
+            tasks::must_hold(writing, lease)?;
+            held.push(lease);
+        }
     }
     Ok(())
 }

@@ -75,7 +75,8 @@ fn requeue(writing: &mut Writing<'_>, fence: i64, now: Millis) -> Result<()> {
     Ok(())
 }
 
-fn must_hold(writing: &Writing<'_>, lease: &Lease) -> Result<()> {
+/// Fails with [`StoreError::Fenced`] when somebody took the lease over.
+pub(super) fn must_hold(writing: &Writing<'_>, lease: &Lease) -> Result<()> {
     let held = writing
         .sql("SELECT 1 FROM leases WHERE holder = ?1 AND fence = ?2")?
         .exists(params![lease.holder, int(lease.fence)])?;
@@ -88,7 +89,7 @@ fn fenced(lease: &Lease) -> StoreError {
 
 // ---------------------------------------------------------------- queueing and ending
 
-/// Queues a task, or hands it to a holder at once.
+/// Queues a task, or hands it to a holder at once, who was seen to hold the lease ([`must_hold`]) in this transaction.
 pub(super) fn add(
     writing: &mut Writing<'_>,
     execution: Option<i64>,
@@ -96,9 +97,6 @@ pub(super) fn add(
     lease: Option<&Lease>,
     now: Millis,
 ) -> Result<()> {
-    if let Some(lease) = lease {
-        must_hold(writing, lease)?;
-    }
     let added = writing
         .sql(
             "INSERT INTO tasks (id, execution, kind, needs, state, holder, fence, queued_at, body) \
@@ -138,14 +136,13 @@ fn needs(task: &Task) -> Result<String> {
     Ok(serde_json::to_string(&(sorted(&task.selectors), sorted(&task.capabilities)))?)
 }
 
-/// Ends a task of an execution under its lease.
+/// Ends a task of an execution under its lease, which was seen to be held ([`must_hold`]) in this transaction.
 pub(super) fn end_in_journal(
     writing: &Writing<'_>,
     execution: i64,
     task: &TaskId,
     lease: &Lease,
 ) -> Result<()> {
-    must_hold(writing, lease)?;
     let ended = writing
         .sql("DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = ?3 AND holder = ?4 AND fence = ?5")?
         .execute(params![task.as_str(), execution, LEASED, lease.holder, int(lease.fence)])?;
