@@ -13,11 +13,8 @@ const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Installs what is missing as root; else says which command does.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> = PARTS
-        .iter()
-        .filter(|(program, _)| !Path::new(program).exists())
-        .map(|(_, package)| *package)
-        .collect();
+    let missing: Vec<&str> =
+        PARTS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
