@@ -81,10 +81,7 @@ fn schema(check: bool) -> Result<()> {
 
 /// Builds the product and the programs that measure it, and measures (`docs/performance.md`).
 fn bench(what: &[&str]) -> Result<()> {
-    run(
-        "cargo",
-        &["build", "--release", "--locked", "-p", "manifold", "--bin", "manifold", "-p", "manifold-bench"],
-    )?;
+    run("cargo", &["build", "--release", "--locked", "-p", "manifold", "-p", "manifold-bench", "--bins"])?;
     let mut arguments = vec!["run", "--release", "--locked", "--quiet", "-p", "manifold-bench", "--"];
     arguments.extend(what);
     run("cargo", &arguments)

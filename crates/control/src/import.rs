@@ -395,15 +395,20 @@ fn taken(document: &PreparedDocument, detail: &str) -> Problem {
 }
 
 /// Does something to the report of a path; a path that a client wrote differently from ours gets an entry of its own.
+/// `files` is in the order of the paths and stays so: an upload may hold ten thousand.
 fn with_entry(files: &mut Vec<FileReport>, path: &str, change: impl FnOnce(&mut FileReport)) {
-    let same = |file: &&mut FileReport| file.path == path || path.ends_with(&format!("/{}", file.path));
-    if let Some(file) = files.iter_mut().find(same) {
-        return change(file);
+    let is_below =
+        |file: &FileReport| path.strip_suffix(file.path.as_str()).is_some_and(|above| above.ends_with('/'));
+    let found = files.binary_search_by(|file| file.path.as_str().cmp(path));
+    let at = found.or_else(|place| files.iter().position(is_below).ok_or(place)).unwrap_or_else(|place| {
+        let new =
+            FileReport { path: path.to_owned(), written: Written::Skipped, id: None, problems: Vec::new() };
+        files.insert(place, new);
+        place
+    });
+    if let Some(file) = files.get_mut(at) {
+        change(file);
     }
-    let mut file =
-        FileReport { path: path.to_owned(), written: Written::Skipped, id: None, problems: Vec::new() };
-    change(&mut file);
-    files.push(file);
 }
 
 /// Puts problems to the files they are about.

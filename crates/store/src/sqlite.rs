@@ -133,6 +133,11 @@ fn prepare_connection(db: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// Runs a statement that has neither parameters nor rows.
+fn run_sql(db: &Connection, sql: &str) -> rusqlite::Result<()> {
+    db.prepare_cached(sql)?.execute([]).map(drop)
+}
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Broken { action: "use the database", cause: Box::new(error) }

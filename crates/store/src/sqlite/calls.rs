@@ -15,6 +15,7 @@ use manifold_model::{
 };
 use tokio::sync::broadcast;
 
+use super::writer::Writing;
 use super::{
     SqliteStore, barriers, catalog, executions, history, inbox, journal, lists, locks, records, secrets,
     tasks, timers,
@@ -155,6 +156,13 @@ impl Store for SqliteStore {
         let all = self
             .writer
             .write_pieces(move |writing| {
+                // One savepoint for all; refusals are rare, and only then does each get its own.
+                let all = |writing: &mut Writing<'_>| {
+                    appends.iter().map(|append| journal::append(writing, append)).collect::<Result<Vec<_>>>()
+                };
+                if let Ok(all) = writing.apart(all) {
+                    return all.into_iter().map(Ok).collect();
+                }
                 let each = |append| writing.apart(|writing| journal::append(writing, append));
                 appends.iter().map(each).collect::<Vec<_>>()
             })

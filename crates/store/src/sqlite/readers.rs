@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::{failed, prepare_connection};
+use super::{failed, prepare_connection, run_sql};
 use crate::{Result, StoreError};
 
 /// Reads at once; more wait.
@@ -64,10 +64,10 @@ impl Readers {
 }
 
 fn on_one_image<T>(db: &Connection, work: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-    let image = db.unchecked_transaction().map_err(failed("begin a read"))?;
-    let outcome = work(&image);
+    run_sql(db, "BEGIN").map_err(failed("begin a read"))?;
+    let outcome = work(db);
     // Nothing was written, so the way it ends does not matter; a connection stuck in a transaction would.
-    image.rollback().map_err(failed("end a read"))?;
+    run_sql(db, "ROLLBACK").map_err(failed("end a read"))?;
     outcome
 }
 

@@ -8,6 +8,8 @@ use super::writer::Writing;
 use super::{count, from_json, inbox, int, to_json};
 use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow};
 
+// States, as columns hold them. Conditions say the number itself: a bound one makes SQLite parse the statement anew each time, to see whether
+// the index of queued tasks would serve.
 const QUEUED: i64 = 0;
 const LEASED: i64 = 1;
 const ENDED: i64 = 2;
@@ -66,9 +68,9 @@ fn requeue(writing: &mut Writing<'_>, fence: i64, now: Millis) -> Result<()> {
     let requeued = writing
         .sql(
             "UPDATE tasks SET state = ?2, holder = NULL, fence = NULL, deliveries = deliveries + 1, queued_at = ?3 \
-             WHERE fence = ?1 AND state = ?4",
+             WHERE fence = ?1 AND state = 1",
         )?
-        .execute(params![fence, QUEUED, now, LEASED])?;
+        .execute(params![fence, QUEUED, now])?;
     if requeued > 0 {
         writing.hint(Hint::Tasks);
     }
@@ -144,8 +146,10 @@ pub(super) fn end_in_journal(
     lease: &Lease,
 ) -> Result<()> {
     let ended = writing
-        .sql("DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = ?3 AND holder = ?4 AND fence = ?5")?
-        .execute(params![task.as_str(), execution, LEASED, lease.holder, int(lease.fence)])?;
+        .sql(
+            "DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = 1 AND holder = ?3 AND fence = ?4",
+        )?
+        .execute(params![task.as_str(), execution, lease.holder, int(lease.fence)])?;
     if ended == 0 {
         return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
     }
@@ -163,12 +167,11 @@ pub(super) fn end_alone(
     let now = writing.now();
     let ended = writing
         .sql(
-            "UPDATE tasks SET state = ?5, holder = NULL, fence = NULL, cancelled = 0, ended_at = ?6, outcome = ?7 \
-             WHERE id = ?1 AND execution IS NULL AND state = ?2 AND holder = ?3 AND fence = ?4",
+            "UPDATE tasks SET state = ?4, holder = NULL, fence = NULL, cancelled = 0, ended_at = ?5, outcome = ?6 \
+             WHERE id = ?1 AND execution IS NULL AND state = 1 AND holder = ?2 AND fence = ?3",
         )?
         .execute(params![
             task.as_str(),
-            LEASED,
             lease.holder,
             int(lease.fence),
             ENDED,
@@ -194,8 +197,8 @@ pub(super) fn cancel(
 ) -> Result<()> {
     for task in tasks {
         let dropped = writing
-            .sql("DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = ?3 AND deliveries = 0")?
-            .execute(params![task.as_str(), execution, QUEUED])?;
+            .sql("DELETE FROM tasks WHERE id = ?1 AND execution = ?2 AND state = 0 AND deliveries = 0")?
+            .execute(params![task.as_str(), execution])?;
         if dropped > 0 {
             let outcome = Outcome::of(TaskResult::Cancelled);
             let item = InboxItem::TaskEnded { task: task.clone(), outcome };

@@ -8,7 +8,7 @@ use manifold_model::{ExecutionId, Millis};
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::{broadcast, oneshot};
 
-use super::failed;
+use super::{failed, run_sql};
 use crate::clock::Clock;
 use crate::{Hint, Result, StoreError};
 
@@ -236,8 +236,4 @@ fn broadcast_once(written: Vec<Hint>, hints: &broadcast::Sender<Hint>) {
             let _ = hints.send(hint);
         }
     }
-}
-
-fn run_sql(db: &Connection, sql: &str) -> rusqlite::Result<()> {
-    db.prepare_cached(sql)?.execute([]).map(|_| ())
 }
