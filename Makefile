@@ -15,10 +15,9 @@ build:
 demo: build
 	target/release/manifold demo $(if $(ONCE),--once)
 
-# One profile for the product and its tests: everything is built once.
+# One profile for the product and its tests, and one build: the tests bring the binary that they start.
 test: parts
 	$(CARGO) xtask tidy
-	$(CARGO) build --release --locked --bin manifold
 	$(CARGO) test --release --workspace --locked
 
 check:

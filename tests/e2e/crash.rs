@@ -551,27 +551,3 @@ async fn infrastructures(server: &Server, application: &str) -> usize {
     }
     count
 }
-
-/// P7 of the performance targets, by hand: `cargo test --test e2e -- --ignored --nocapture ten_thousand`.
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, not a check"]
-async fn restart_with_ten_thousand_legs_in_flight() {
-    const COUNT: usize = 10_000;
-    let mut server = Server::start(BINARY, &["--enable-test-kinds"]).await.unwrap();
-    let on = noop_fleet(&server, COUNT, 5, 3_000).await;
-    let execution = deploy(&server, "App", "pipe", &on).await.unwrap();
-    until("all legs are there", LONG, async || {
-        Ok((server.legs(&execution).await?.len() == COUNT).then_some(()))
-    })
-    .await
-    .unwrap();
-    let before = server.high_water().unwrap();
-    server.kill().await.unwrap();
-    let dead = Instant::now();
-    server.start_again().await.unwrap();
-    println!("ready {} ms after the start; {before} MiB before the crash", dead.elapsed().as_millis());
-    let status = server.ended(&execution, Duration::from_secs(900)).await.unwrap();
-    println!("{status} after {} ms, {} MiB", dead.elapsed().as_millis(), server.high_water().unwrap());
-    assert_eq!(status, "SUCCESS");
-    assert_eq!(server.legs(&execution).await.unwrap().len(), COUNT);
-}

@@ -161,8 +161,8 @@ fn statuses_filter_lists_and_old_names_are_taken() {
                 found.pointer("/executions/nodes").and_then(Value::as_array).context("no nodes")?.clone();
             Ok(nodes.iter().filter_map(|one| one["id"].as_str().map(str::to_owned)).collect())
         };
-        assert_eq!(list("IN", &["FAILED", "ABORTED"]).await?, [bad.clone()]);
-        assert_eq!(list("NOT_IN", &["FAILED"]).await?, [good.clone()]);
+        assert_eq!(list("IN", &["FAILED", "ABORTED"]).await?, std::slice::from_ref(&bad));
+        assert_eq!(list("NOT_IN", &["FAILED"]).await?, std::slice::from_ref(&good));
         assert_eq!(list("IN", &["SUCCESS", "FAILED"]).await?, [good, bad], "newest first");
         assert!(list("IN", &["WAITING", "RESUMED"]).await?.is_empty());
         Ok(())

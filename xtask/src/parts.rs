@@ -1,21 +1,20 @@
 //! The programs that the tests talk to, from the system's package manager.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 /// A program and the Debian package that brings it.
 const PARTS: &[(&str, &str)] =
-    &[("/usr/sbin/sshd", "openssh-server"), ("/usr/bin/ssh-keygen", "openssh-client")];
+    &[("sshd", "openssh-server"), ("ssh-keygen", "openssh-client"), ("python3", "python3")];
+/// Folders of programs that are not on everybody's path.
+const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
 
 /// Installs what is missing as root; else says which command does.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> = PARTS
-        .iter()
-        .filter(|(program, _)| !Path::new(program).exists())
-        .map(|(_, package)| *package)
-        .collect();
+    let missing: Vec<&str> =
+        PARTS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -27,6 +26,12 @@ pub fn install() -> Result<()> {
     let mut arguments = vec!["install", "-y", "-q", "--no-install-recommends"];
     arguments.extend(missing);
     apt(&arguments)
+}
+
+fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let folders = std::env::split_paths(&path).chain(ALSO.iter().map(PathBuf::from));
+    folders.map(|folder| folder.join(program)).any(|file| file.is_file())
 }
 
 fn is_root() -> Result<bool> {

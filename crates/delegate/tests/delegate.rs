@@ -37,6 +37,7 @@ struct Scripted {
     found: Mutex<Option<Found>>,
     performed: AtomicUsize,
     probed: AtomicUsize,
+    stopped: AtomicUsize,
 }
 
 #[async_trait]
@@ -67,6 +68,11 @@ impl Driver for Scripted {
         self.probed.fetch_add(1, Ordering::SeqCst);
         self.found.lock().unwrap().take().expect("a probe that the test expects")
     }
+
+    async fn stop(&self, _: &Task, _: &Context) -> Result<(), Failure> {
+        self.stopped.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
 }
 
 /// A delegate and the server's end of its present connection.
@@ -94,6 +100,7 @@ where
         found: Mutex::default(),
         performed: AtomicUsize::new(0),
         probed: AtomicUsize::new(0),
+        stopped: AtomicUsize::new(0),
     })
 }
 
@@ -356,6 +363,27 @@ async fn what_was_handed_out_before_is_looked_for_by_its_class() {
         bench.acknowledge(&outcome, true).await;
         assert_eq!(outcome.outcome.result, expected, "case {number}");
         assert_eq!(bench.driver.performed.load(Ordering::SeqCst) - before, performed, "case {number}");
+    }
+}
+
+#[tokio::test]
+async fn what_runs_of_a_cancelled_task_that_was_handed_out_before_is_stopped() {
+    let mut bench = Bench::new(driver(|_, context: Context| async move {
+        // As a driver does that was cancelled before it had attached.
+        context.cancel.cancelled().await;
+        Outcome::of(TaskResult::Cancelled)
+    }))
+    .await;
+    for (number, (found, stopped)) in [(Found::Running, 1), (Found::NotStarted, 1)].into_iter().enumerate() {
+        *bench.driver.found.lock().unwrap() = Some(found);
+        let id = format!("task-{number}");
+        bench.hand_out(Task { class: Class::Probeable, ..task(&id) }, 1).await;
+        bench.started(&id).await;
+        bench.send(FromServer::Cancel { task: id.as_str().into() }).await;
+        let outcome = bench.outcome().await;
+        bench.acknowledge(&outcome, true).await;
+        assert_eq!(outcome.outcome.result, TaskResult::Cancelled, "case {number}");
+        assert_eq!(bench.driver.stopped.load(Ordering::SeqCst), stopped, "case {number}");
     }
 }
 

@@ -213,13 +213,16 @@ impl Worker {
             plan: &Arc::clone(&held.plan),
             now: shared.now(),
         };
-        for command in recovered {
-            prepared.command(&turn, &held.run, command);
-        }
-        held.decide(&turn, &mut prepared, inputs).await?;
         if held.row.kind == ExecutionType::Pipeline && (pending.leg_paused || held.some_paused || recovering)
         {
             (held.some_paused, held.paused) = legs_pause(&shared, execution).await?;
+        }
+        for command in recovered {
+            prepared.command(&turn, &held.run, command);
+        }
+        if let Err(error) = held.decide(&turn, &mut prepared, inputs).await {
+            prepared.give_up();
+            return Err(error);
         }
         if prepared.is_empty() && pending.taken.is_empty() && !pending.leg_paused {
             return Ok(None);

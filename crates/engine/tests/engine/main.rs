@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod build;
-mod cost;
 mod legs;
+mod many;
 mod pipelines;
 mod properties;
 mod rendering;
