@@ -7,6 +7,7 @@ mod parts;
 mod sizes;
 mod tree;
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -79,12 +80,13 @@ fn schema(check: bool) -> Result<()> {
     Ok(())
 }
 
-/// Builds the product and the programs that measure it, and measures (`docs/performance.md`).
+/// Builds the product and the program that measures it, and measures (`docs/performance.md`).
 fn bench(what: &[&str]) -> Result<()> {
-    run("cargo", &["build", "--release", "--locked", "-p", "manifold", "-p", "manifold-bench", "--bins"])?;
-    let mut arguments = vec!["run", "--release", "--locked", "--quiet", "-p", "manifold-bench", "--"];
-    arguments.extend(what);
-    run("cargo", &arguments)
+    let build = ["build", "--release", "--locked", "-p", "manifold", "-p", "manifold-bench", "--bins"];
+    run("cargo", &build)?;
+    // Not by `cargo run`: built for one package alone, its dependencies may have other features and would be built again.
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(tree::root()?.join("target"), PathBuf::from);
+    run(&target.join("release/manifold-bench").to_string_lossy(), what)
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {
