@@ -18,7 +18,7 @@ demo: build
 # One profile for the product and its tests, and one build: the tests bring the binary that they start.
 test: parts
 	$(CARGO) xtask tidy
-	$(CARGO) test --release --workspace --locked
+	$(CARGO) xtask test
 
 check:
 	$(CARGO) fmt --all --check

@@ -1,10 +1,11 @@
-//! The repository's chores: `cargo xtask tidy`, `schema`, `parts`, `bench`.
+//! The repository's chores: `cargo xtask tidy`, `test`, `schema`, `parts`, `bench`.
 
 mod codes;
 mod edges;
 mod names;
 mod parts;
 mod sizes;
+mod tests;
 mod tree;
 
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str =
-    "usage: cargo xtask tidy [--fast] | schema [--check] | parts | bench [legs|ssh|start|steps|plan]";
+    "usage: cargo xtask tidy [--fast] | test | schema [--check] | parts | bench [legs|ssh|start|steps|plan]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy(true),
         ["tidy", "--fast"] => tidy(false),
+        ["test"] => tests::run(),
         ["parts"] => parts::install(),
         ["bench", what @ ..] => bench(what),
         ["schema"] => schema(false),
