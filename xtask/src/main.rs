@@ -5,7 +5,7 @@ mod edges;
 mod names;
 mod parts;
 mod sizes;
-mod tests;
+mod suite;
 mod tree;
 
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     let done = match words.as_slice() {
         ["tidy"] => tidy(true),
         ["tidy", "--fast"] => tidy(false),
-        ["test"] => tests::run(),
+        ["test"] => suite::run(),
         ["parts"] => parts::install(),
         ["bench", what @ ..] => bench(what),
         ["schema"] => schema(false),
