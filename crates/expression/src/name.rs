@@ -1,55 +1,9 @@
 //! Names of variables and of published outputs (`behaviour.md` 12.4).
 
+use manifold_model::name::{RESERVED, RESERVED_FOR_PUBLISHING};
 use manifold_model::{Problem, code};
 
 use crate::scan::{Segment, scan};
-
-const RESERVED: [&str; 18] = [
-    "or",
-    "and",
-    "eq",
-    "ne",
-    "lt",
-    "gt",
-    "le",
-    "ge",
-    "div",
-    "mod",
-    "not",
-    "null",
-    "true",
-    "false",
-    "new",
-    "var",
-    "return",
-    "shellScriptProvisioner",
-];
-
-/// Two more of FirstGen's have blanks in them, so no name can collide with those.
-const RESERVED_FOR_PUBLISHING: [&str; 22] = [
-    "arm",
-    "ami",
-    "aws",
-    "host",
-    "terragrunt",
-    "terraform",
-    "k8s",
-    "terraformPlan",
-    "terraformApply",
-    "terraformDestroy",
-    "deploymentInstanceData",
-    "setupSweepingOutputAppService",
-    "setupSweepingOutputEcs",
-    "deploySweepingOutputEcs",
-    "runTaskDeploySweepingOutputEcs",
-    "setupSweepingOutputAmi",
-    "setupSweepingOutputAmiAlb",
-    "ecsAllPhaseRollbackDone",
-    "pcfDeploySweepingOutput",
-    "CloudFormationCompletionFlag",
-    "setupSweepingOutputSpotinst",
-    "setupSweepingOutputSpotinstAlb",
-];
 
 /// Whether a variable may have this name.
 ///
