@@ -3,5 +3,6 @@
 pub mod certificates;
 pub mod cluster;
 pub mod programs;
+pub mod proxy;
 pub mod server;
 pub mod sshd;

@@ -1,5 +1,4 @@
-//! The clusters do what other tests rely on.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+//! Pods, controllers and users of the clusters.
 
 use std::time::Duration;
 
@@ -20,13 +19,14 @@ fn a_deployment_rolls_on_both_clusters_and_a_scripted_one_fails_on_one() -> Resu
         cluster.kubectl(&["rollout", "status", "deployment/shop", "-n", &namespace, "--timeout=60s"])?;
         deploy(cluster, &namespace, "shop:v2-crash-west", 3)?;
         if cluster.name() == "west" {
-            let why =
-                |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
-            pods_are(cluster, &namespace, |pods| pods.iter().any(|pod| why(pod) == "CrashLoopBackOff"))?;
             let found = cluster.wait(("deployment", &namespace, "shop"), SOON, |found| {
                 let conditions = found["status"]["conditions"].as_array();
                 conditions.is_some_and(|all| all.iter().any(|it| it["reason"] == "ProgressDeadlineExceeded"))
             })?;
+            let why =
+                |pod: &Value| pod["status"]["containerStatuses"][0]["state"]["waiting"]["reason"].clone();
+            let pods = cluster.list("pods", &namespace, "app=shop")?;
+            assert!(pods.iter().any(|pod| why(pod) == "CrashLoopBackOff"), "{pods:?}");
             assert!(found["status"]["readyReplicas"].as_u64() >= Some(2), "the old ones stay: {found}");
             cluster.kubectl(&["rollout", "undo", "deployment/shop", "-n", &namespace])?;
         }
@@ -140,17 +140,4 @@ fn deploy(cluster: &Cluster, namespace: &str, image: &str, replicas: u32) -> Res
                 "containers": [{ "name": "shop", "image": image }] } } } });
     cluster.kubectl_with(&["apply", "-f", "-"], &deployment.to_string())?;
     Ok(())
-}
-
-fn pods_are(cluster: &Cluster, namespace: &str, wanted: impl Fn(&[Value]) -> bool) -> Result<()> {
-    let all = cluster.kubectl(&["wait", "pods", "--all", "-n", namespace, "--for=create", "--timeout=30s"]);
-    all?;
-    let end = std::time::Instant::now() + SOON;
-    loop {
-        let pods = cluster.list("pods", namespace, "app=shop")?;
-        if wanted(&pods) {
-            return Ok(());
-        }
-        anyhow::ensure!(std::time::Instant::now() < end, "the pods are not as wanted: {pods:?}");
-    }
 }
