@@ -10,6 +10,7 @@ pub mod entity;
 pub mod event;
 pub mod execution;
 pub mod failure;
+pub mod files;
 pub mod id;
 pub mod import;
 pub mod kind;

@@ -129,7 +129,6 @@ impl DocumentKind {
                 | Self::Governance
                 | Self::Template
                 | Self::DeploymentSpecification
-                | Self::Manifest
                 | Self::ServiceOverride
                 | Self::ServiceVerification
                 | Self::EnvironmentOverride

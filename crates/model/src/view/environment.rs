@@ -69,6 +69,7 @@ pub(crate) fn environment(
             .unwrap_or(EnvironmentType::NonProd),
         overrides,
         config_files: Vec::new(),
+        values: Vec::new(),
         tags: reader.tags(mapping),
     })
 }

@@ -10,6 +10,7 @@ mod workflow;
 use std::collections::BTreeMap;
 
 pub use reader::secret_name;
+pub use service::{LOCAL, ManifestSource};
 
 use crate::document::Document;
 use crate::entity::{
@@ -38,6 +39,8 @@ pub enum View {
     Command(ServiceCommand),
     /// A config file of a service, or an override of one in an environment.
     ConfigFile(ConfigFile),
+    /// Where the manifests of a service come from.
+    ManifestSource(ManifestSource),
     /// An environment, without its config files.
     Environment(Environment),
     /// An infrastructure definition, or the service infrastructure of an old tree read as one.
@@ -88,6 +91,7 @@ fn view(reader: &mut Reader<'_>, document: &Document) -> Option<View> {
         DocumentKind::ConfigFile | DocumentKind::ConfigFileOverride => {
             View::ConfigFile(service::config_file(reader, id, path, root)?)
         }
+        DocumentKind::Manifest => View::ManifestSource(service::manifest_source(reader, root)?),
         DocumentKind::Environment => View::Environment(environment::environment(reader, id, path, root)?),
         DocumentKind::InfrastructureDefinition => {
             View::Infrastructure(environment::infrastructure(reader, id, path, root)?)

@@ -37,6 +37,10 @@ pub(crate) fn service(
         sources: Vec::new(),
         commands: Vec::new(),
         config_files: Vec::new(),
+        manifest_store: None,
+        manifest_skip_versioning: false,
+        manifests: Vec::new(),
+        values: Vec::new(),
         tags: reader.tags(mapping),
     })
 }
@@ -86,6 +90,28 @@ pub(crate) fn command(reader: &mut Reader<'_>, path: &DocumentPath, root: &Node)
         name: path.name.clone(),
         kind: reader.needed(mapping, "type", root, "service command"),
         units,
+    })
+}
+
+/// What `Services/<svc>/Manifests/Index.yaml` says of where the manifests of a service come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManifestSource {
+    /// `storeType`; [`LOCAL`] when the document does not say it.
+    pub store: String,
+    /// `skipVersioningForAllK8sObjects`.
+    pub skip_versioning: bool,
+}
+
+/// `storeType` of manifests and values whose files lie in the tree itself.
+pub const LOCAL: &str = "Local";
+
+/// `Services/<svc>/Manifests/Index.yaml`.
+pub(crate) fn manifest_source(reader: &mut Reader<'_>, root: &Node) -> Option<ManifestSource> {
+    let mapping = reader.mapping(root, "manifest")?;
+    reader.known(mapping, "manifest", vocabulary::MANIFEST);
+    Some(ManifestSource {
+        store: reader.filled(mapping, "storeType").unwrap_or_else(|| LOCAL.to_owned()),
+        skip_versioning: reader.flag(mapping, "skipVersioningForAllK8sObjects"),
     })
 }
 

@@ -70,6 +70,18 @@ pub(crate) const CONFIG_FILE: Keys = &[
     "configOverrideType",
     "encryptedFileName",
 ];
+pub(crate) const MANIFEST: Keys = &[
+    "storeType",
+    "helmChartConfig",
+    "gitFileConfig",
+    "enableCollection",
+    "helmCommandFlag",
+    "skipVersioningForAllK8sObjects",
+    "customSourceConfig",
+    "pollForChanges",
+    "kustomizeConfig",
+    "helmValuesYamlFilePaths",
+];
 pub(crate) const WORKFLOW: Keys = &[
     "envName",
     "phases",
@@ -302,18 +314,6 @@ pub(crate) fn kept(kind: DocumentKind) -> Option<Keys> {
             "manifestSelections",
             "description",
             "tags",
-        ],
-        DocumentKind::Manifest => &[
-            "storeType",
-            "helmChartConfig",
-            "gitFileConfig",
-            "enableCollection",
-            "helmCommandFlag",
-            "skipVersioningForAllK8sObjects",
-            "customSourceConfig",
-            "pollForChanges",
-            "kustomizeConfig",
-            "helmValuesYamlFilePaths",
         ],
         _ => return None,
     })
