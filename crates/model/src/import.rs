@@ -22,6 +22,7 @@ use crate::assemble::orphan;
 use crate::canonical;
 use crate::document::Document;
 use crate::name::{comma, shown};
+use crate::newer;
 use crate::node::{Content, Node};
 use crate::path::{DocumentKind, DocumentPath, is_inside_setup};
 use crate::references::{NameReference, ReferenceKind, Target, references};
@@ -55,6 +56,8 @@ pub struct SourceFile<'a> {
 pub struct PreparedDocument {
     /// Where it goes.
     pub path: DocumentPath,
+    /// Where it lies in the tree that it comes from: another place for what is written as the newer generation writes it.
+    pub came_as: String,
     /// `type` of an entity document, empty for files.
     pub type_name: String,
     /// Canonical text of an entity document, the bytes of a file.
@@ -176,6 +179,20 @@ pub fn unresolved(reference: &NameReference) -> Problem {
         .at(reference.place.clone())
 }
 
+/// The complaint about a Service Infrastructure whose name the environment has given to something else.
+#[must_use]
+pub fn name_taken(document: &PreparedDocument, detail: &str) -> Problem {
+    let environment = document.path.owner.as_deref().unwrap_or_default();
+    Problem::new(
+        code!("NAME_TAKEN"),
+        format!("the environment {environment} has this infrastructure already"),
+    )
+    .item(&document.path.name)
+    .detail(detail)
+    .hint("rename the service infrastructure, and the phases that name it")
+    .at(Place { path: document.came_as.clone(), line: 1, column: 1 })
+}
+
 type Sorted<'a> = BTreeMap<String, (Option<DocumentPath>, &'a [u8])>;
 
 #[derive(Default)]
@@ -287,6 +304,7 @@ impl Import<'_> {
         }
         let id = self.ids.get(&path.path).map(|(id, _)| id.clone());
         self.check.documents.push(PreparedDocument {
+            came_as: path.path.clone(),
             path,
             type_name: String::new(),
             body: bytes.into(),
@@ -310,20 +328,57 @@ impl Import<'_> {
         }
         let id = if self.alone { None } else { self.take_id(path, &mut root) };
         canonical::normalise(&mut root);
-        let document = Document { id: EntityId::from(""), path: path.clone(), root };
-        let before = self.check.errors.len();
+        let came_as = path;
+        let path = self.newer(came_as, &mut root);
+        let document = Document { id: EntityId::from(""), path, root };
+        let before = (self.check.errors.len(), self.check.warnings.len());
         self.look(&document);
-        if self.check.errors.len() > before {
+        let Document { path, root, .. } = document;
+        let own = |place: &mut Place| {
+            if place.path == path.path {
+                place.path.clone_from(&came_as.path);
+            }
+        };
+        // What is wrong stands in the tree that comes in, wherever the document goes.
+        let errors = self.check.errors.iter_mut().skip(before.0);
+        let found = errors.chain(self.check.warnings.iter_mut().skip(before.1));
+        found.filter_map(|problem| problem.place.as_mut()).for_each(own);
+        if self.check.errors.len() > before.0 {
             return;
         }
+        let mut references = references(&path, &root);
+        references.iter_mut().map(|reference| &mut reference.place).for_each(own);
         self.check.documents.push(PreparedDocument {
-            path: path.clone(),
-            type_name: document.type_name().to_owned(),
-            body: canonical::print(&document.root).into_bytes().into(),
+            came_as: came_as.path.clone(),
+            type_name: view::root_text(&root, "type").unwrap_or_default().to_owned(),
+            body: canonical::print(&root).into_bytes().into(),
             is_file: false,
             id,
-            references: references(path, &document.root),
+            references,
+            path,
         });
+    }
+
+    /// Writes a document of the older generation as the newer does, and says so. Gives where it goes.
+    fn newer(&mut self, path: &DocumentPath, root: &mut Node) -> DocumentPath {
+        if let Some(newer) = newer::path(path).filter(|_| newer::definition(root)) {
+            let message = "the service infrastructure becomes the infrastructure definition of its name, for its service only";
+            let problem = Problem::new(code!("SERVICE_INFRASTRUCTURE"), message)
+                .item(&path.name)
+                .detail(format!("it is kept as {}", newer.path))
+                .at(place(&path.path, root));
+            push(&mut self.check.warnings, problem);
+            return newer;
+        }
+        if path.kind == DocumentKind::Workflow
+            && let Some((line, column)) = newer::workflow(root)
+        {
+            let message = "the workflow names service infrastructures; it is kept with the keys of infrastructure definitions";
+            let at = Place { path: path.path.clone(), line: line.max(1), column: column.max(1) };
+            let problem = Problem::new(code!("WRITTEN_NEWER"), message).item(&path.name).at(at);
+            push(&mut self.check.warnings, problem);
+        }
+        path.clone()
     }
 
     /// The id that a document brings, by its own key or by `Setup/ids.yaml`. The key is taken out.
@@ -354,13 +409,6 @@ impl Import<'_> {
         if let (Some(_), Some(problem)) = (Target::of(path), comma(&path.name)) {
             push(&mut self.check.warnings, problem.at(top.clone()));
         }
-        if path.kind == DocumentKind::ServiceInfrastructure {
-            let message = "the service infrastructure is used as an infrastructure definition of the same name, for its service only";
-            push(
-                &mut self.check.warnings,
-                Problem::new(code!("SERVICE_INFRASTRUCTURE"), message).at(top.clone()),
-            );
-        }
         if !path.kind.is_used() {
             let message = format!("nothing acts on a {} yet; it is kept", path.kind);
             push(&mut self.check.warnings, Problem::new(code!("DOCUMENT_NOT_USED"), message).at(top));
@@ -390,6 +438,7 @@ impl Import<'_> {
 
     fn finish(mut self) -> ImportCheck {
         self.duplicate_ids();
+        self.taken_names();
         let targets: BTreeSet<Target> =
             self.check.documents.iter().filter_map(|document| Target::of(&document.path)).collect();
         let environment_of = |application: &str, workflow: &str| {
@@ -414,12 +463,25 @@ impl Import<'_> {
         self.check
     }
 
+    /// Complains about an infrastructure definition that the tree has in the newer and in the older folder.
+    fn taken_names(&mut self) {
+        let (own, older): (Vec<_>, Vec<_>) =
+            self.check.documents.iter().partition(|document| document.came_as == document.path.path);
+        let own: BTreeSet<&str> = own.into_iter().map(|document| document.path.path.as_str()).collect();
+        let clashes: Vec<Problem> = older
+            .into_iter()
+            .filter(|document| own.contains(document.path.path.as_str()))
+            .map(|document| name_taken(document, "it has the infrastructure definition of this name too"))
+            .collect();
+        clashes.into_iter().for_each(|problem| push(&mut self.check.errors, problem));
+    }
+
     fn duplicate_ids(&mut self) {
         let mut seen: HashMap<EntityId, String> = HashMap::new();
         for document in &self.check.documents {
             let Some(id) = &document.id else { continue };
-            if let Some(first) = seen.insert(id.clone(), document.path.path.clone()) {
-                let at = Place { path: document.path.path.clone(), line: 1, column: 1 };
+            if let Some(first) = seen.insert(id.clone(), document.came_as.clone()) {
+                let at = Place { path: document.came_as.clone(), line: 1, column: 1 };
                 let problem = Problem::new(code!("IMPORT_IDS"), "two documents have the same id");
                 push(
                     &mut self.check.errors,
@@ -443,7 +505,7 @@ fn missing_parents(documents: &[PreparedDocument]) -> Vec<(String, Problem)> {
         let Some(application) = path.application.as_deref() else { continue };
         let mut need = |index: String, noun: &str, name: &str| {
             if !present.contains(index.as_str()) {
-                let at = Place { path: path.path.clone(), line: 1, column: 1 };
+                let at = Place { path: document.came_as.clone(), line: 1, column: 1 };
                 missing.entry(index).or_insert_with(|| orphan(&at, path, noun, name));
             }
         };

@@ -15,6 +15,7 @@ pub mod id;
 pub mod import;
 pub mod kind;
 pub mod name;
+mod newer;
 pub mod node;
 pub mod path;
 pub mod plan;

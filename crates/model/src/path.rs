@@ -292,6 +292,13 @@ impl DocumentPath {
         }
     }
 
+    /// Where a provisioner may lie: its folder has two names.
+    #[must_use]
+    pub fn of_provisioner(application: &str, name: &str) -> [String; 2] {
+        ["Infrastructure Provisioners", "Provisioners"]
+            .map(|folder| format!("Setup/Applications/{application}/{folder}/{name}.yaml"))
+    }
+
     /// The path of a part of a service (artifact source, command, config file, …) or of an environment (infrastructure definition, …).
     #[must_use]
     pub fn of_owned(kind: DocumentKind, application: &str, owner: &str, name: &str) -> Option<String> {

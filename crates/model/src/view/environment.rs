@@ -133,61 +133,6 @@ fn newer_item_type(item_type: &str) -> &str {
     }
 }
 
-/// Old key of a Service Infrastructure → its name in an infrastructure item.
-const NEWER_KEYS: [(&str, &str); 5] = [
-    ("connection", "hostConnectionAttrsName"),
-    ("cluster", "clusterName"),
-    ("role", "iamRole"),
-    ("connectionType", "hostConnectionType"),
-    ("winRmConnectionAttributes", "winRmConnectionAttributesName"),
-];
-
-/// `Environments/<env>/Service Infrastructure/<name>.yaml`: what old trees had. It reads as an infrastructure definition of the same name,
-/// scoped to its service; the text stays as it is.
-pub(crate) fn service_infrastructure(
-    reader: &mut Reader<'_>,
-    id: &EntityId,
-    path: &DocumentPath,
-    root: &Node,
-) -> Option<InfrastructureDefinition> {
-    let mapping = reader.mapping(root, "service infrastructure")?;
-    let item_type = match reader.filled(mapping, "infraMappingType") {
-        Some(text) => text,
-        None => reader.needed(mapping, "type", root, "service infrastructure"),
-    };
-    let own = [
-        "harnessApiVersion",
-        "type",
-        "infraMappingType",
-        "computeProviderName",
-        "computeProviderType",
-        "deploymentType",
-        "serviceName",
-    ];
-    let mut properties = rest(mapping, &own);
-    for (old, new) in NEWER_KEYS {
-        if let Some(value) = properties.remove(old) {
-            properties.entry(new).or_insert(value);
-        }
-    }
-    let provider = reader.text_or_empty(mapping, "computeProviderType");
-    Some(InfrastructureDefinition {
-        id: id.clone(),
-        application: EntityId::from(""),
-        environment: EntityId::from(""),
-        name: path.name.clone(),
-        cloud_provider_type: if provider == "DIRECT" { "KUBERNETES_CLUSTER".to_owned() } else { provider },
-        deployment_type: reader
-            .needed(mapping, "deploymentType", root, "service infrastructure")
-            .to_uppercase(),
-        scoped_services: reader.filled(mapping, "serviceName").into_iter().collect(),
-        item_type: newer_item_type(&item_type).to_owned(),
-        cloud_provider_name: reader.filled(mapping, "computeProviderName"),
-        properties,
-        provisioner: reader.filled(mapping, "provisionerName"),
-    })
-}
-
 /// A cloud provider or an artifact server.
 pub(crate) fn connector(
     reader: &mut Reader<'_>,

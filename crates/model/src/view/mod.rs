@@ -9,6 +9,7 @@ mod workflow;
 
 use std::collections::BTreeMap;
 
+pub(crate) use reader::is_nothing;
 pub use reader::secret_name;
 pub use service::{LOCAL, ManifestSource};
 
@@ -17,6 +18,7 @@ use crate::entity::{
     Application, ArtifactSource, ConfigFile, Connector, Environment, InfrastructureDefinition, Pipeline,
     Service, ServiceCommand, Workflow,
 };
+use crate::newer;
 use crate::node::Node;
 use crate::path::DocumentKind;
 use crate::{Problem, code};
@@ -97,7 +99,9 @@ fn view(reader: &mut Reader<'_>, document: &Document) -> Option<View> {
             View::Infrastructure(environment::infrastructure(reader, id, path, root)?)
         }
         DocumentKind::ServiceInfrastructure => {
-            View::Infrastructure(environment::service_infrastructure(reader, id, path, root)?)
+            let mut newer = root.clone();
+            newer::definition(&mut newer);
+            View::Infrastructure(environment::infrastructure(reader, id, path, &newer)?)
         }
         DocumentKind::CloudProvider => View::CloudProvider(environment::connector(reader, id, path, root)?),
         DocumentKind::ArtifactServer => View::ArtifactServer(environment::connector(reader, id, path, root)?),

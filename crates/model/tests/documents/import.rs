@@ -264,3 +264,143 @@ fn importing_an_export_changes_nothing() {
     let second = check(&sources(&files), None);
     assert_eq!(first, second);
 }
+
+const APP: &str = "Setup/Applications/Shop";
+
+fn old(kind: &str, provider: &str, keys: &str) -> String {
+    format!(
+        "harnessApiVersion: '1.0'\ntype: {kind}\ncomputeProviderName: far away\ncomputeProviderType: {provider}\ndeploymentType: SSH\ninfraMappingType: {kind}\nserviceName: cart\n{keys}"
+    )
+}
+
+#[test]
+fn a_service_infrastructure_becomes_an_infrastructure_definition() {
+    let folder = format!("{APP}/Environments/prod/Service Infrastructure");
+    let mut files = shop();
+    files.extend(tree(&[
+        (
+            &format!("{folder}/lab (a): 1.yaml"),
+            &old(
+                "PHYSICAL_DATA_CENTER_SSH",
+                "PHYSICAL_DATA_CENTER",
+                "connection: key\nhostNames:\n    - a\n    - b\n",
+            ),
+        ),
+        (
+            &format!("{folder}/k8s.yaml"),
+            &old(
+                "DIRECT_KUBERNETES",
+                "DIRECT",
+                "masterUrl: https://k.test\nnamespace: n\npassword: ''\nusername: null\n",
+            ),
+        ),
+        (
+            &format!("{folder}/aws.yaml"),
+            &old(
+                "AWS_SSH",
+                "AWS",
+                "connectionType: key\nregion: r\ntags:\n- key: role\n  value: web\nodd: 1\n",
+            ),
+        ),
+    ]));
+    let check = check(&sources(&files), None);
+    assert_eq!(check.errors, vec![]);
+    let newer = format!("{APP}/Environments/prod/Infrastructure Definitions");
+    let body = |name: &str| {
+        let path = format!("{newer}/{name}.yaml");
+        let found = check.documents.iter().find(|document| document.path.path == path).unwrap();
+        assert_eq!(found.came_as, format!("{folder}/{name}.yaml"));
+        String::from_utf8(found.body.to_vec()).unwrap()
+    };
+    let head = |provider: &str| {
+        format!(
+            "harnessApiVersion: '1.0'\ntype: INFRA_DEFINITION\ncloudProviderType: {provider}\ndeploymentType: SSH\ninfrastructure:\n"
+        )
+    };
+    let scoped = "scopedServices:\n- cart\n";
+    assert_eq!(
+        body("lab (a): 1"),
+        format!(
+            "{}- type: PHYSICAL_DATA_CENTER_SSH\n  cloudProviderName: far away\n  hostConnectionAttrsName: key\n  hostNames:\n  - a\n  - b\n{scoped}",
+            head("PHYSICAL_DATA_CENTER")
+        )
+    );
+    assert_eq!(
+        body("k8s"),
+        format!(
+            "{}- type: DIRECT_KUBERNETES\n  cloudProviderName: far away\n  masterUrl: https://k.test\n  namespace: n\n  password: ''\n  username: null\n{scoped}",
+            head("KUBERNETES_CLUSTER")
+        )
+    );
+    assert_eq!(
+        body("aws"),
+        format!(
+            "{}- type: AWS_SSH\n  awsInstanceFilter:\n    tags:\n    - key: role\n      value: web\n  cloudProviderName: far away\n  hostConnectionAttrsName: key\n  odd: 1\n  region: r\n{scoped}",
+            head("AWS")
+        )
+    );
+    let warnings = told(&check.warnings);
+    assert!(warnings.contains(&format!("SERVICE_INFRASTRUCTURE {folder}/k8s.yaml:1")), "{warnings:?}");
+    let places: Vec<&str> = check.unresolved.iter().map(|reference| reference.place.path.as_str()).collect();
+    assert_eq!(
+        places,
+        [format!("{folder}/aws.yaml"), format!("{folder}/k8s.yaml"), format!("{folder}/lab (a): 1.yaml")]
+    );
+}
+
+#[test]
+fn a_service_infrastructure_does_not_take_the_name_of_a_definition() {
+    let path = format!("{APP}/Environments/prod/Service Infrastructure/eu.yaml");
+    let mut files = shop();
+    files.extend(tree(&[(
+        &path,
+        &old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n"),
+    )]));
+    assert_eq!(told(&check(&sources(&files), None).errors), vec![format!("NAME_TAKEN {path}:1")]);
+}
+
+#[test]
+fn older_keys_of_a_workflow_are_written_newer() {
+    let path = format!("{APP}/Workflows/old.yaml");
+    let text = "harnessApiVersion: '1.0'
+type: BASIC
+envName: prod
+phases:
+    - type: SSH
+      computeProviderName: data centre
+      infraMappingName: eu
+      name: Phase 1
+      phaseSteps:
+        - type: PROVISION_NODE
+          name: Prepare
+          stepsInParallel: false
+      serviceName: cart
+      templateExpressions:
+        - expression: ${where}
+          fieldName: infraMappingId
+templatized: true
+";
+    let check = check_one(&path, text.as_bytes(), None);
+    assert_eq!(told(&check.warnings), vec![format!("WRITTEN_NEWER {path}:7")]);
+    let newer = "harnessApiVersion: '1.0'
+type: BASIC
+envName: prod
+phases:
+- type: SSH
+  name: Phase 1
+  computeProviderName: data centre
+  infraDefinitionName: eu
+  phaseSteps:
+  - type: INFRASTRUCTURE_NODE
+    name: Prepare
+    stepsInParallel: false
+  serviceName: cart
+  templateExpressions:
+  - expression: ${where}
+    fieldName: infraDefinitionId
+templatized: true
+";
+    assert_eq!(std::str::from_utf8(&check.documents[0].body).unwrap(), newer);
+    let again = check_one(&path, newer.as_bytes(), None);
+    assert_eq!((again.warnings, &again.documents[0].body), (vec![], &check.documents[0].body));
+}
