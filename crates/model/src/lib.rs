@@ -14,6 +14,7 @@ pub mod files;
 pub mod id;
 pub mod import;
 pub mod kind;
+pub mod kubernetes;
 pub mod name;
 mod newer;
 pub mod node;
