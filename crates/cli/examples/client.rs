@@ -14,6 +14,6 @@ struct Client {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    manifold_cli::run(Client::parse().command, Client::command(), &BTreeSet::from(["COMMAND".to_owned()]))
+    manifold_cli::run(Client::parse().command, Client::command(), &offer)
         .await
 }

@@ -138,6 +138,21 @@ pub struct CommandUnit {
     pub properties: Map<String, Value>,
 }
 
+/// Types of units that can run on a host. `COMMAND` calls another command of the service besides.
+pub const RUNNABLE_UNITS: [&str; 11] = [
+    "EXEC",
+    "SETUP_ENV",
+    "DOWNLOAD_ARTIFACT",
+    "DOCKER_START",
+    "DOCKER_STOP",
+    "PROCESS_CHECK_RUNNING",
+    "PROCESS_CHECK_STOPPED",
+    "PORT_CHECK_CLEARED",
+    "PORT_CHECK_LISTENING",
+    "SCP",
+    "COPY_CONFIGS",
+];
+
 /// A config file or an override of one; the content is the file document beside it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 pub struct ConfigFile {

@@ -29,6 +29,7 @@ pub mod status;
 pub mod steps;
 pub mod target;
 pub mod task;
+pub mod unused;
 pub mod view;
 pub mod wait;
 pub mod yaml;

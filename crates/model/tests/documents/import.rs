@@ -1,13 +1,16 @@
 use std::collections::BTreeSet;
 
 use manifold_model::import::{ImportCheck, PreparedDocument, check, check_one, lint};
+use manifold_model::unused::Offer;
 
 use crate::tree::{clean, shop, sources, told, tree};
 
-fn kinds() -> BTreeSet<String> {
-    ["DC_NODE_SELECT", "COMMAND", "HTTP", "ARTIFACT_CHECK", "SHELL_SCRIPT", "BARRIER"]
-        .map(str::to_owned)
-        .into()
+fn offer() -> Offer {
+    let kinds = ["DC_NODE_SELECT", "COMMAND", "HTTP", "ARTIFACT_CHECK", "SHELL_SCRIPT", "BARRIER"];
+    Offer {
+        steps: kinds.map(|kind| (kind.to_owned(), BTreeSet::new())).into(),
+        infrastructures: ["PHYSICAL_DATA_CENTER_SSH".to_owned()].into(),
+    }
 }
 
 fn of<'c>(check: &'c ImportCheck, path: &str) -> &'c PreparedDocument {
@@ -18,7 +21,7 @@ fn of<'c>(check: &'c ImportCheck, path: &str) -> &'c PreparedDocument {
 fn the_shop_is_clean_and_canonical_already() {
     let files = shop();
     assert!(files.len() > 14);
-    let check = lint(&sources(&files), Some(&kinds()));
+    let check = lint(&sources(&files), Some(&offer()));
     clean(&check);
     for (path, bytes) in &files {
         let prepared = of(&check, path);
@@ -50,7 +53,7 @@ fn what_is_kept_and_not_run_is_told_with_its_place() {
         ("README.md", "hello"),
         (".git/config", "x"),
     ]));
-    let check = lint(&sources(&files), Some(&kinds()));
+    let check = lint(&sources(&files), Some(&offer()));
     assert_eq!(told(&check.errors), Vec::<String>::new());
     let odd = "Setup/Applications/Shop/Workflows/odd.yaml";
     let mut expected = vec![
