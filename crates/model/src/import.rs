@@ -143,6 +143,7 @@ pub fn lint(files: &[SourceFile<'_>], offer: Option<&Offer>) -> ImportCheck {
     for (_, problem) in std::mem::take(&mut check.missing_parents) {
         push(&mut check.errors, problem);
     }
+    missing_indexes(&check.documents).into_iter().for_each(|p| push(&mut check.warnings, p));
     sort(&mut check);
     check
 }
@@ -447,7 +448,9 @@ impl Import<'_> {
         self.check.unresolved = unresolved;
         self.check.missing_parents = missing_parents(&self.check.documents);
         if !self.alone {
-            self.check.warnings.extend(missing_files(&self.check.documents));
+            missing_contents(&self.check.documents)
+                .into_iter()
+                .for_each(|p| push(&mut self.check.warnings, p));
         }
         sort(&mut self.check);
         self.check
@@ -507,37 +510,42 @@ fn missing_parents(documents: &[PreparedDocument]) -> Vec<(String, Problem)> {
     missing.into_iter().collect()
 }
 
-/// Warnings of config files without their content, and of manifests without the document that says where manifests come from.
-fn missing_files(documents: &[PreparedDocument]) -> Vec<Problem> {
+/// Warnings of config files whose content the tree lacks.
+fn missing_contents(documents: &[PreparedDocument]) -> Vec<Problem> {
+    let present: BTreeSet<&str> = documents.iter().map(|document| document.path.path.as_str()).collect();
+    let described = |kind| matches!(kind, DocumentKind::ConfigFile | DocumentKind::ConfigFileOverride);
+    let mut found = Vec::new();
+    for document in documents.iter().filter(|document| described(document.path.kind)) {
+        let path = &document.path;
+        let text = String::from_utf8_lossy(&document.body);
+        if contents(path, &text).iter().any(|content| present.contains(content.as_str())) {
+            continue;
+        }
+        let message = "the config file has no content in the tree: it is encrypted, or was never synced";
+        let problem = Problem::new(code!("CONFIG_FILE_CONTENT"), message)
+            .item(&path.name)
+            .hint("put the content beside the document, under its file name")
+            .at(Place { path: path.path.clone(), line: 1, column: 1 });
+        found.push(problem);
+    }
+    found
+}
+
+/// Warnings of manifests without the document that says where manifests come from, one per service.
+fn missing_indexes(documents: &[PreparedDocument]) -> Vec<Problem> {
     let present: BTreeSet<&str> = documents.iter().map(|document| document.path.path.as_str()).collect();
     let mut found = BTreeMap::new();
-    for document in documents {
-        let path = &document.path;
-        let at = Place { path: path.path.clone(), line: 1, column: 1 };
-        match path.kind {
-            DocumentKind::ConfigFile | DocumentKind::ConfigFileOverride => {
-                let text = String::from_utf8_lossy(&document.body);
-                if !contents(path, &text).iter().any(|content| present.contains(content.as_str())) {
-                    let message =
-                        "the config file has no content in the tree: it is encrypted, or was never synced";
-                    let hint = "put the content beside the document, under its file name";
-                    let problem = Problem::new(code!("CONFIG_FILE_CONTENT"), message).item(&path.name);
-                    found.insert(path.path.clone(), problem.hint(hint).at(at));
-                }
-            }
-            DocumentKind::File => {
-                let Some((service, _)) = path.path.split_once("/Manifests/Files/") else { continue };
-                let index = format!("{service}/Manifests/Index.yaml");
-                if home_of(&path.path).is_some() && !present.contains(index.as_str()) {
-                    let message =
-                        "the service has manifests and no Manifests/Index.yaml; they are taken as Local";
-                    let problem = Problem::new(code!("MANIFEST_INDEX_MISSING"), message);
-                    let problem = problem.item(path.owner.as_deref().unwrap_or_default()).at(at);
-                    found.entry(index).or_insert(problem);
-                }
-            }
-            _ => {}
+    for path in documents.iter().filter(|document| document.is_file).map(|document| &document.path) {
+        let Some((service, _)) = path.path.split_once("/Manifests/Files/") else { continue };
+        let index = format!("{service}/Manifests/Index.yaml");
+        if present.contains(index.as_str()) {
+            continue;
         }
+        let message = "the service has manifests and no Manifests/Index.yaml; they are taken as Local";
+        let problem = Problem::new(code!("MANIFEST_INDEX_MISSING"), message)
+            .item(path.owner.as_deref().unwrap_or_default())
+            .at(Place { path: path.path.clone(), line: 1, column: 1 });
+        found.entry(index).or_insert(problem);
     }
     found.into_values().collect()
 }
