@@ -347,12 +347,19 @@ impl Import<'_> {
         if self.check.errors.len() > before.0 {
             return;
         }
+        let body = canonical::print(&root).into_bytes();
+        // What becomes a definition lies deeper in it and may have been as deep as a document may be.
+        if path.path != came_as.path
+            && let Err(problem) = yaml::parse(&came_as.path, &body, &ENTITY_BUDGET)
+        {
+            return push(&mut self.check.errors, *problem);
+        }
         let mut references = references(&path, &root);
         references.iter_mut().map(|reference| &mut reference.place).for_each(own);
         self.check.documents.push(PreparedDocument {
             came_as: came_as.path.clone(),
             type_name: view::root_text(&root, "type").unwrap_or_default().to_owned(),
-            body: canonical::print(&root).into_bytes().into(),
+            body: body.into(),
             is_file: false,
             id,
             references,
