@@ -12,6 +12,7 @@ mod claims;
 mod config_as_code;
 mod crash;
 mod demo;
+mod everything;
 mod legs;
 mod scene;
 mod selection;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use manifold_model::artifact::Artifact;
+use manifold_model::artifact::{Artifact, COLLECTED};
 use manifold_model::entity::{ArtifactSource, Service};
 use manifold_model::event::{EventKind, LegPlace, Published};
 use manifold_model::execution::{ExecutionRow, Named, RowState};
@@ -234,9 +234,6 @@ impl Control {
         Ok(NewExecution { row, plan: Some(bytes), events: numbered(0, now, vec![first]), idempotency })
     }
 }
-
-/// Kinds of sources whose builds a delegate can list; of all others the build given is the tag, unchecked.
-const COLLECTED: [&str; 3] = ["CUSTOM", "SFTP", "HTTP"];
 
 fn service_of(snapshot: &Snapshot, request: &StartRequest, name: &str) -> Option<Arc<Service>> {
     let catalog = &snapshot.catalog;

@@ -168,6 +168,24 @@ fn a_command_must_exist_with_all_it_calls_and_not_call_itself() {
 }
 
 #[test]
+fn a_definition_with_its_own_api_server_needs_no_cloud_provider() {
+    let mut world = World::new();
+    world.edit_infrastructure("us", |one| {
+        one.item_type = "AWS_SSH".into();
+        one.cloud_provider_name = Some("gone".into());
+    });
+    world.steps(vec![step("a", "COMMAND", json!({"commandName": "Start"}))]);
+    world.edit_service(|service| service.commands = vec![command("Start", vec![unit("run", "EXEC")])]);
+    let us = [name("infrastructure", "us")];
+    let unsupported = ("INFRASTRUCTURE_TYPE_UNSUPPORTED", "us");
+    refused(world.ship(&us), &[("CLOUD_PROVIDER_UNKNOWN", "us"), unsupported]);
+    world.edit_infrastructure("us", |one| {
+        one.properties.insert("masterUrl".into(), "https://k8s.test".into());
+    });
+    refused(world.ship(&us), &[unsupported]);
+}
+
+#[test]
 fn an_infrastructure_without_driver_is_refused_only_when_a_step_touches_it() {
     let mut world = World::new();
     world.edit_infrastructure("us", |one| one.item_type = "AWS_SSH".into());

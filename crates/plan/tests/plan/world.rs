@@ -219,6 +219,10 @@ impl World {
             sources: vec![],
             commands: vec![],
             config_files: vec![],
+            manifest_store: None,
+            manifest_skip_versioning: false,
+            manifests: vec![],
+            values: vec![],
             tags: vec![],
         };
         self.catalog.services.insert(id(name), Arc::new(service));
@@ -234,6 +238,7 @@ impl World {
             environment_type: EnvironmentType::Prod,
             overrides: vec![],
             config_files: vec![],
+            values: vec![],
             tags: vec![],
         };
         self.catalog.environments.insert(id(name), Arc::new(environment));
