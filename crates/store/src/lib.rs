@@ -16,14 +16,14 @@ use manifold_model::constraint::{
 };
 use manifold_model::event::{Event, EventKind, LastGood, LegEnd, LegPlace};
 use manifold_model::execution::{ExecutionRow, RowState};
+use manifold_model::plan::StepKey;
 use manifold_model::request::Request;
 use manifold_model::secret::{SecretRecord, SecretType};
 use manifold_model::target::{LockKey, MappingKey};
 use manifold_model::task::{Outcome, Task};
-use manifold_model::plan::StepKey;
 use manifold_model::{
-    ArtifactId, ConstraintId, DelegateId, ElementId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status,
-    TaskId,
+    ArtifactId, ConstraintId, DelegateId, ElementId, EntityId, ExecutionId, KeyId, Millis, PlanDigest,
+    SecretId, Status, TaskId,
 };
 use serde::{Deserialize, Serialize};
 

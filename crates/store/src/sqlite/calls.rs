@@ -12,19 +12,20 @@ use manifold_model::secret::{SecretRecord, SecretType};
 use manifold_model::target::MappingKey;
 use manifold_model::task::{Outcome, Task};
 use manifold_model::{
-    ArtifactId, ConstraintId, DelegateId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status, TaskId,
+    ArtifactId, ConstraintId, DelegateId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status,
+    TaskId,
 };
 use tokio::sync::broadcast;
 
 use super::writer::Writing;
 use super::{
-    SqliteStore, barriers, catalog, constraints, executions, history, inbox, journal, lists, locks, records, secrets,
-    tasks, timers,
+    SqliteStore, barriers, catalog, constraints, executions, history, inbox, journal, lists, locks, records,
+    secrets, tasks, timers,
 };
 use crate::{
     ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DocumentRevision, ExecutionFilter,
-    Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page, PermitPlace, PermitRow, Result, SecretRow, Store, StoreError,
-    TaskRow,
+    Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page, PermitPlace, PermitRow, Result, SecretRow,
+    Store, StoreError, TaskRow,
 };
 
 #[async_trait]

@@ -61,7 +61,9 @@ pub(super) fn create(writing: &Writing<'_>, record: &ConstraintRecord) -> Result
         return Err(StoreError::Exists(format!("resource constraint {}", record.id)));
     }
     writing
-        .sql("INSERT INTO constraints (id, name, capacity, strategy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .sql(
+            "INSERT INTO constraints (id, name, capacity, strategy, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
         .execute(params![
             record.id.as_str(),
             record.name,
@@ -77,7 +79,9 @@ pub(super) fn update(writing: &mut Writing<'_>, record: &ConstraintRecord) -> Re
     known(writing.db, record.id.as_str())?;
     refuse_taken(writing, record)?;
     let too_large: Option<i64> = writing
-        .sql("SELECT execution FROM permits WHERE constraint_id = ?1 AND granted = 0 AND permits > ?2 LIMIT 1")?
+        .sql(
+            "SELECT execution FROM permits WHERE constraint_id = ?1 AND granted = 0 AND permits > ?2 LIMIT 1",
+        )?
         .query_row(params![record.id.as_str(), record.capacity], |row| row.get(0))
         .optional()?;
     if let Some(execution) = too_large {
