@@ -9,9 +9,7 @@ use crate::crash::{Moments, crash, legs_of, waiting};
 use crate::scene::{Flow, Scene, deploy, script as scene_script};
 use crate::shared::run;
 use crate::story::{DEADLINE, Refusal, Story};
-use crate::tree::{
-    Application, Workflow, fan_out, guard, phase, rolling, script, stage, step, workflow,
-};
+use crate::tree::{Application, Workflow, fan_out, guard, phase, rolling, script, stage, step, workflow};
 
 fn shop(story: &Story) -> Application {
     story
@@ -124,7 +122,10 @@ fn five_legs_with_two_permits_are_never_more_than_two_inside() {
         ensure!(one["capacity"] == 2 && one["strategy"] == "FIFO", "{one}");
         ensure!(one["consumers"].as_array().map(Vec::len) == Some(5), "{one}");
         let (_, table, _) = story.server.cli(&["constraint", "list"]).await?;
-        ensure!(table.contains("ACTIVE") && table.contains("BLOCKED") && table.contains(&holders[0]), "{table}");
+        ensure!(
+            table.contains("ACTIVE") && table.contains("BLOCKED") && table.contains(&holders[0]),
+            "{table}"
+        );
         story.let_go("go")?;
         assert_eq!(story.ended(&execution).await?, "SUCCESS");
         let lines = story.ledger_in_order();
@@ -173,8 +174,7 @@ fn fifo_keeps_the_order_and_changes_let_in_who_waits() {
         constraint(&story.server, "Order", "2").await?;
         let roll = guarded(&story, json!({ "permits": "${workflow.variables.permits}" }))
             .variable("permits", json!({ "mandatory": true }));
-        let all =
-            stage("all", "roll", &[("infrastructure", "${infrastructure}"), ("permits", "${permits}")]);
+        let all = stage("all", "roll", &[("infrastructure", "${infrastructure}"), ("permits", "${permits}")]);
         story.tell(shop(&story).workflow("roll", roll).pipeline("ship", &[all])).await?;
         let server = &story.server;
         let mut runs = Vec::new();
@@ -202,7 +202,8 @@ fn fifo_keeps_the_order_and_changes_let_in_who_waits() {
         }
         let too_many = story.run("ship", &[("infrastructure", "eu"), ("permits", "5")]).await?;
         assert_eq!(too_many.1, "FAILED");
-        let failure = story.execution(&too_many.0, "failure { code }").await?;
+        let leg = story.leg(&too_many.0, "eu").await?.id;
+        let failure = story.execution(&leg, "failure { code }").await?;
         assert_eq!(failure["failure"]["code"], "CONSTRAINT_PERMITS");
         Ok(())
     });
@@ -217,8 +218,10 @@ fn a_wait_that_is_over_fails_the_step_and_rolls_back() {
             &[story.note("before"), guard("Late", json!({ "timeoutMillis": 700 })), story.note("inside")],
             &[story.note("undo ${infra.name}")],
         )
-        .with(json!({ "failureStrategies": [{ "executionScope": "WORKFLOW", "failureTypes": ["TIMEOUT_ERROR"],
-            "repairActionCode": "ROLLBACK_WORKFLOW", "retryCount": 0 }] }));
+        .with(
+            json!({ "failureStrategies": [{ "executionScope": "WORKFLOW", "failureTypes": ["TIMEOUT_ERROR"],
+            "repairActionCode": "ROLLBACK_WORKFLOW", "retryCount": 0 }] }),
+        );
         let late_stage = stage("all", "late", &[("infrastructure", "${infrastructure}")]);
         story
             .tell(
@@ -233,7 +236,7 @@ fn a_wait_that_is_over_fails_the_step_and_rolls_back() {
         let (late, status) = story.run("hurry", &[("infrastructure", "us")]).await?;
         assert_eq!(status, "FAILED");
         let leg = story.leg(&late, "us").await?.id;
-        let found = story.execution(&leg, "failure { code class } rollback").await?;
+        let found = story.execution(&leg, "failure { code class }").await?;
         assert_eq!(found["failure"], json!({ "code": "CONSTRAINT_TIMEOUT", "class": "TIMEOUT_ERROR" }));
         assert_eq!(story.ledger(), ["before", "in eu", "undo us"]);
         stand(&story.server, "Late", 1, 0).await?;
@@ -322,6 +325,7 @@ fn what_cannot_be_taken_is_refused_at_the_start() {
         let story = Story::new("Refused").await?;
         constraint(&story.server, "Refused", "2").await?;
         let application = shop(&story)
+            .workflow("roll", rolling(&[story.note("never")], &[]))
             .workflow("misplaced", {
                 let before = json!({ "preDeploymentSteps": { "steps": [guard("Refused", json!({}))] } });
                 rolling(&[story.note("never")], &[]).with(before)
@@ -350,7 +354,8 @@ fn constraints_are_made_changed_and_deleted_only_when_nothing_uses_them() {
     run(async {
         let story = Story::new("Manage").await?;
         let server = &story.server;
-        let create = "mutation($i: CreateResourceConstraintInput!) { it: createResourceConstraint(input: $i) {
+        let create =
+            "mutation($i: CreateResourceConstraintInput!) { it: createResourceConstraint(input: $i) {
             clientMutationId resourceConstraint { id name capacity strategy createdAt } } }";
         let input = json!({ "name": "Manage", "capacity": 1, "strategy": "ASAP", "clientMutationId": "m-1" });
         let made = server.data_of(create, json!({ "i": input })).await?;
@@ -377,7 +382,8 @@ fn constraints_are_made_changed_and_deleted_only_when_nothing_uses_them() {
         story.tell(shop(&story).workflow("roll", unguarded)).await?;
         let (code, _, err) = server.cli(&["constraint", "update", "Manage", "--name", "Other"]).await?;
         ensure!(code == 0, "what runs has its id: {err}");
-        let delete = "mutation($i: DeleteResourceConstraintInput!) { it: deleteResourceConstraint(input: $i) {
+        let delete =
+            "mutation($i: DeleteResourceConstraintInput!) { it: deleteResourceConstraint(input: $i) {
             clientMutationId } }";
         let variables = json!({ "i": { "resourceConstraintId": id, "clientMutationId": "m-2" } });
         let refusal = Refusal::of(&server.graphql(delete, variables.clone()).await?)?;
