@@ -72,6 +72,7 @@ fn kinds() -> Vec<KindSpec> {
         capabilities: vec![],
         touches_infrastructure: true,
         infrastructure_types: vec![],
+        reads_manifests: false,
         deploys: false,
         test_only: false,
     }]

@@ -16,6 +16,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("driver", &[]),
     ("secrets", &[]),
     ("drivers/http", &["driver"]),
+    ("drivers/kubernetes", &["driver"]),
     ("drivers/script", &["driver"]),
     ("drivers/ssh", &["driver"]),
     (

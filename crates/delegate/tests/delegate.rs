@@ -54,6 +54,7 @@ impl Driver for Scripted {
             capabilities: Vec::new(),
             touches_infrastructure: false,
             infrastructure_types: Vec::new(),
+            reads_manifests: false,
             deploys: false,
             test_only: true,
         }]

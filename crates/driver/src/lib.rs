@@ -8,6 +8,7 @@ pub mod fake;
 pub mod local;
 pub mod noop;
 pub mod script;
+pub mod spans;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,6 +115,18 @@ pub trait Resolver: Send + Sync {
     async fn secret(&self, name: &str) -> Result<SecretBytes, Failure>;
     /// The content of a file document or file secret.
     async fn file(&self, source: &FileSource) -> Result<Bytes, Failure>;
+    /// A text file with its `${…}` spans replaced: `spans` has what stands for each span as it is written there; a span without an entry
+    /// stays as it is (`behaviour.md` 12.1).
+    ///
+    /// # Errors
+    /// The file cannot be had or is not UTF-8, or a hole of what stands for a span cannot be filled.
+    async fn text_file(
+        &self,
+        source: &FileSource,
+        spans: &BTreeMap<String, Rendered>,
+    ) -> Result<Filled, Failure> {
+        spans::replaced(self, source, spans).await
+    }
     /// Seals secret outputs before they leave, so that they never travel or rest in the clear: returns the name under which
     /// `${secrets…}`-like holes find it again.
     async fn seal(&self, name: &str, value: &str) -> Result<String, Failure>;

@@ -29,6 +29,7 @@ impl Driver for NoopDriver {
             capabilities: Vec::new(),
             touches_infrastructure: false,
             infrastructure_types: Vec::new(),
+            reads_manifests: false,
             deploys: true,
             test_only: true,
         }]

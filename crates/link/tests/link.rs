@@ -42,6 +42,7 @@ fn kind() -> KindSpec {
         capabilities: Vec::new(),
         touches_infrastructure: false,
         infrastructure_types: Vec::new(),
+        reads_manifests: false,
         deploys: false,
         test_only: true,
     }

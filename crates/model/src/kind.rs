@@ -113,6 +113,9 @@ pub struct KindSpec {
     /// Infrastructure item types (`PHYSICAL_DATA_CENTER_SSH`, …) on which it can act; empty: any, or none needed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub infrastructure_types: Vec<String>,
+    /// Whether it acts with the service's manifests: they must be there, and Go templates among them need the capability `helm`.
+    #[serde(default)]
+    pub reads_manifests: bool,
     /// Whether END_EXECUTION counts it as a step that deployed something and so must be rolled back (D18).
     pub deploys: bool,
     /// Only with `--enable-test-kinds`.

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod id;
 pub mod import;
 pub mod kind;
+pub mod kubernetes;
 pub mod name;
 pub mod node;
 pub mod path;

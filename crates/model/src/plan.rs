@@ -260,6 +260,9 @@ pub struct StepPlan {
     pub deploys: bool,
     /// Whether it needs the service's artifact.
     pub needs_artifact: bool,
+    /// What a delegate must have for it beside the kind (`helm`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
 }
 
 /// A service as of the plan.
@@ -286,6 +289,46 @@ pub struct ServicePlan {
     pub artifact: Option<Artifact>,
     /// Where artifacts of each source come from, by source name (rollback may need another source than `artifact`).
     pub sources: Vec<SourcePlan>,
+    /// Manifests, when a step acts with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifests: Option<ManifestsPlan>,
+}
+
+/// The manifests of a service as of the plan. Their content stays in the catalog, pinned by the plan's revision.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct ManifestsPlan {
+    /// Manifest files, sorted by path.
+    pub files: Vec<FilePlan>,
+    /// The service's own values files, low precedence first.
+    pub values: Vec<FilePlan>,
+    /// `skipVersioningForAllK8sObjects`.
+    pub skip_versioning: bool,
+    /// Whether a file that is deployed is a Go template (`{{`).
+    pub templated: bool,
+}
+
+/// A text file whose `${…}` spans have been found.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct FilePlan {
+    /// Path of the file document in the catalog.
+    pub document: String,
+    /// Path as people name it: below `Manifests/Files`, or as `document`.
+    pub path: String,
+    /// Its outermost `${…}` spans as written, each once.
+    pub spans: Vec<String>,
+}
+
+/// A values file of an environment.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct ValuesPlan {
+    /// The service that it is for; all services when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_name: Option<String>,
+    /// The file.
+    pub file: FilePlan,
 }
 
 /// An artifact source with its server.
@@ -322,6 +365,9 @@ pub struct EnvironmentPlan {
     pub overrides: Vec<VariableOverride>,
     /// Config file overrides.
     pub config_files: Vec<ConfigFile>,
+    /// Values files for manifests.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<ValuesPlan>,
 }
 
 /// An infrastructure definition as of the plan.

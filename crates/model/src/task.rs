@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
 use crate::kind::{Class, KindName};
+use crate::kubernetes::KubernetesTask;
 use crate::plan::{SourcePlan, StepKey};
 use crate::{ExecutionId, Failure, LogId, Rendered, TaskId};
 
@@ -89,6 +90,8 @@ pub enum Payload {
     Http(HttpTask),
     /// List the builds of an artifact source (kind `COLLECT_ARTIFACTS`).
     Collect(CollectTask),
+    /// Something on a Kubernetes cluster (kinds `K8S_*`, `KUBERNETES_SWAP_SERVICE_SELECTORS`).
+    Kubernetes(Box<KubernetesTask>),
     /// Nothing, for measurements and tests (kind `NOOP`, only with `--enable-test-kinds`).
     Noop(NoopTask),
 }

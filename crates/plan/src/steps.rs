@@ -221,6 +221,7 @@ impl Planner<'_> {
             timeout_ms,
             deploys: spec.deploys,
             needs_artifact,
+            capabilities: Vec::new(),
         })
     }
 

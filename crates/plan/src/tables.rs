@@ -78,6 +78,7 @@ fn service(catalog: &Catalog, service: &Service, artifact: Option<Artifact>) -> 
         config_files: service.config_files.clone(),
         artifact,
         sources: service.sources.iter().map(|one| source(catalog, one)).collect(),
+        manifests: None,
     }
 }
 
@@ -105,6 +106,7 @@ fn environment(environment: &Environment) -> EnvironmentPlan {
         environment_type: environment.environment_type,
         overrides: environment.overrides.clone(),
         config_files: environment.config_files.clone(),
+        values: Vec::new(),
     }
 }
 

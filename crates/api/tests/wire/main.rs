@@ -49,6 +49,7 @@ fn kinds() -> Vec<KindSpec> {
             capabilities: Vec::new(),
             touches_infrastructure: false,
             infrastructure_types: Vec::new(),
+            reads_manifests: false,
             deploys: false,
             test_only: false,
         })

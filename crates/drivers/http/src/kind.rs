@@ -57,6 +57,7 @@ pub fn spec() -> KindSpec {
         capabilities: Vec::new(),
         touches_infrastructure: false,
         infrastructure_types: Vec::new(),
+        reads_manifests: false,
         deploys: false,
         test_only: false,
     }

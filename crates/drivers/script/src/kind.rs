@@ -51,6 +51,7 @@ pub fn spec() -> KindSpec {
         touches_infrastructure: false,
         infrastructure_types: Vec::new(),
         // Nobody knows what a script does, so END_EXECUTION assumes the worst.
+        reads_manifests: false,
         deploys: true,
         test_only: false,
     }

@@ -435,6 +435,7 @@ impl Driver for ArtifactDriver {
             capabilities: Vec::new(),
             touches_infrastructure: false,
             infrastructure_types: Vec::new(),
+            reads_manifests: false,
             deploys: false,
             test_only: false,
         }]

@@ -82,6 +82,7 @@ fn command() -> KindSpec {
         capabilities: Vec::new(),
         touches_infrastructure: true,
         infrastructure_types: vec![HOSTS.to_owned()],
+        reads_manifests: false,
         deploys: true,
         test_only: false,
     }

@@ -25,6 +25,7 @@ pub fn step(name: &str, kind: &str, player: Player, properties: Value) -> StepPl
         timeout_ms: 60_000,
         deploys: false,
         needs_artifact: false,
+        capabilities: Vec::new(),
     }
 }
 
@@ -187,6 +188,7 @@ pub fn service() -> ServicePlan {
             },
         ],
         commands: Vec::new(),
+        manifests: None,
         config_files: Vec::new(),
         artifact: Some(artifact("2.0")),
         sources: vec![SourcePlan {
@@ -227,6 +229,7 @@ pub fn environment() -> EnvironmentPlan {
             VariableOverride { variable: variable("color", "green"), service_name: None },
             VariableOverride { variable: variable("color", "red"), service_name: Some("cart".to_owned()) },
         ],
+        values: Vec::new(),
         config_files: Vec::new(),
     }
 }

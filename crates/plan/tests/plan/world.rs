@@ -127,6 +127,7 @@ fn kind(name: &str, player: Player, required: &[&str]) -> KindSpec {
         capabilities: vec![],
         touches_infrastructure: false,
         infrastructure_types: vec![],
+        reads_manifests: false,
         deploys: false,
         test_only: false,
     }

@@ -1,0 +1,1 @@
+//! The driver for Kubernetes clusters (`behaviour.md` 22).
