@@ -54,7 +54,7 @@ impl Control {
         let capacity = match change.capacity.map(check_capacity) {
             Some(Ok(capacity)) => capacity,
             Some(Err(problem)) => {
-                problems.push(problem);
+                problems.push(*problem);
                 0
             }
             None => {
@@ -98,7 +98,7 @@ impl Control {
         }
         match change.capacity.map(check_capacity) {
             Some(Ok(capacity)) => record.capacity = capacity,
-            Some(Err(problem)) => problems.push(problem),
+            Some(Err(problem)) => problems.push(*problem),
             None => {}
         }
         record.strategy = change.strategy.unwrap_or(record.strategy);
@@ -238,13 +238,10 @@ fn check_name(name: &str) -> Option<Problem> {
     })
 }
 
-fn check_capacity(capacity: i64) -> std::result::Result<u32, Problem> {
+fn check_capacity(capacity: i64) -> std::result::Result<u32, Box<Problem>> {
     u32::try_from(capacity).ok().filter(|capacity| (1..=CAPACITY_LIMIT).contains(capacity)).ok_or_else(|| {
-        Problem::new(
-            code!("CONSTRAINT_CAPACITY"),
-            format!("the capacity of a resource constraint lies between 1 and {CAPACITY_LIMIT}"),
-        )
-        .item(capacity.to_string())
+        let message = format!("the capacity of a resource constraint lies between 1 and {CAPACITY_LIMIT}");
+        Box::new(Problem::new(code!("CONSTRAINT_CAPACITY"), message).item(capacity.to_string()))
     })
 }
 
