@@ -10,6 +10,7 @@
 mod bad_input;
 mod claims;
 mod config_as_code;
+mod constraints;
 mod crash;
 mod demo;
 mod everything;

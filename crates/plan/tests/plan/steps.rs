@@ -212,6 +212,66 @@ fn an_infrastructure_without_driver_is_refused_only_when_a_step_touches_it() {
 }
 
 #[test]
+fn a_resource_constraint_is_looked_up_by_name_before_id() {
+    let mut world = World::new();
+    let guard = |name: &str, properties| step(name, "RESOURCE_CONSTRAINT", properties);
+    world.steps(vec![
+        guard("by name", json!({"resourceConstraintName": "licences", "permits": 3, "timeoutMillis": 5_000})),
+        guard("by id", json!({"resourceConstraintId": "c1", "permits": "${workflow.variables.n}"})),
+        guard("foreign id", json!({"resourceConstraintName": "licences", "resourceConstraintId": "xyz"})),
+        guard(
+            "mode",
+            json!({"resourceConstraintName": "licences", "acquireMode": "ENSURE", "holdingScope": "phase"}),
+        ),
+    ]);
+    let plan = world.ship(&[name("infrastructure", "eu")]).unwrap();
+    let steps = &plan.workflows[0].phases[0].sections[0].steps;
+    for step in steps {
+        assert_eq!(step.properties["resourceConstraintId"], "c1", "{}", step.name);
+        assert_eq!(step.properties["resourceConstraintName"], "licences");
+    }
+    assert_eq!((steps[0].timeout_ms, steps[1].timeout_ms), (5_000, 600_000));
+    let warnings: Vec<_> = plan
+        .warnings
+        .iter()
+        .map(|one| (one.code.to_string(), one.item.clone().unwrap_or_default()))
+        .collect();
+    assert_eq!(warnings, [("CONSTRAINT_ACQUIRE_MODE".to_owned(), "mode".to_owned())]);
+    assert_eq!(steps[3].properties["acquireMode"], "ENSURE", "kept");
+}
+
+#[test]
+fn a_resource_constraint_that_cannot_be_taken_is_refused() {
+    let mut world = World::new();
+    let guard = |name: &str, more: serde_json::Value| {
+        let mut properties = json!({"resourceConstraintName": "licences"});
+        properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step(name, "RESOURCE_CONSTRAINT", properties)
+    };
+    world.steps(vec![
+        guard("unknown", json!({"resourceConstraintName": "gone"})),
+        guard("unknown id", json!({"resourceConstraintName": "", "resourceConstraintId": "c2"})),
+        guard("none", json!({"resourceConstraintName": null})),
+        guard("too many", json!({"permits": 4})),
+        guard("zero", json!({"permits": 0})),
+        guard("half", json!({"permits": "1.5"})),
+        guard("scope", json!({"holdingScope": "FOREVER"})),
+    ]);
+    refused(
+        world.ship(&[name("infrastructure", "eu")]),
+        &[
+            ("CONSTRAINT_UNKNOWN", "unknown"),
+            ("CONSTRAINT_UNKNOWN", "unknown id"),
+            ("STEP_PROPERTY_MISSING", "none"),
+            ("CONSTRAINT_PERMITS", "too many"),
+            ("CONSTRAINT_PERMITS", "zero"),
+            ("CONSTRAINT_PERMITS", "half"),
+            ("CONSTRAINT_SCOPE", "scope"),
+        ],
+    );
+}
+
+#[test]
 fn a_barrier_identifier_is_literal_and_unique() {
     let mut world = World::new();
     world.steps(vec![
