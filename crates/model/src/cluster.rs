@@ -124,7 +124,7 @@ fn certificate(keys: &Keys<'_>) -> Option<ClusterSignIn> {
 }
 
 impl ClusterAccess {
-    /// The references to secrets in it, as configuration writes them.
+    /// The references to secrets in it, as configuration writes them ([`crate::view::secret_name`]).
     #[must_use]
     pub fn secrets(&self) -> Vec<&str> {
         let Self::Url { ca, sign_in, .. } = self else { return Vec::new() };
@@ -163,12 +163,6 @@ pub fn selectors(provider: &Map<String, Value>, access: &ClusterAccess) -> Vec<S
     }
     found.dedup();
     found
-}
-
-/// The name in a reference to a secret: `secretName:x`, `<manager>:x` (`wire.md` 4.4), or a bare name.
-#[must_use]
-pub fn secret_name(reference: &str) -> &str {
-    reference.split_once(':').map_or(reference, |(_, name)| name).trim()
 }
 
 /// Whether a text is PEM itself, not a reference to a secret that holds it.
@@ -291,7 +285,7 @@ mod tests {
             "caCert": "secretName:ca", "clientCert": "-----BEGIN CERTIFICATE-----", "clientKey": "vault:key"}));
         let manual = access(&provider, &Map::new()).unwrap();
         assert_eq!(selectors(&provider, &manual), ["a", "b"]);
-        let names: Vec<&str> = manual.secrets().into_iter().map(secret_name).collect();
+        let names: Vec<&str> = manual.secrets().into_iter().map(crate::view::secret_name).collect();
         assert_eq!(names, ["ca", "key"]);
     }
 }
