@@ -171,7 +171,7 @@ pub enum Reservation {
     },
 }
 
-/// What a task wants of a delegate beside its kind.
+/// What a task wants of a delegate beside its kind, as the end of a sentence.
 fn wanted(task: &Task) -> String {
     let named = |what: &str, names: &[String]| {
         (!names.is_empty()).then(|| format!("the {what} {}", names.join(", ")))
@@ -181,7 +181,7 @@ fn wanted(task: &Task) -> String {
             .into_iter()
             .flatten()
             .collect();
-    if wanted.is_empty() { "a place for it".to_owned() } else { wanted.join(" and ") }
+    if wanted.is_empty() { String::new() } else { format!(" with {}", wanted.join(" and ")) }
 }
 
 /// All connected delegates of this server.
@@ -248,11 +248,9 @@ impl Delegates {
         }
         let detail = match connections.len() {
             0 => "no delegate is connected".to_owned(),
-            count => format!(
-                "none of the {count} connected delegates offers kind {} with {}",
-                task.kind,
-                wanted(task)
-            ),
+            count => {
+                format!("none of the {count} connected delegates offers kind {}{}", task.kind, wanted(task))
+            }
         };
         self.untaken().insert(task.id.clone());
         Reservation::Nobody { detail }
