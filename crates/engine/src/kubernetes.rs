@@ -211,16 +211,17 @@ fn invalid(message: String) -> Failure {
 fn manifests(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<Manifests, Failure> {
     let scope = renderer.scope;
     let service = scope.map.service(scope.part.phase());
-    let Some((service, plan)) = service.and_then(|service| Some((service, service.manifests.as_ref()?)))
-    else {
-        return inherited(step, scope)
-            .map(|text| Manifests { inherited: Some(text), ..Manifests::default() });
-    };
-    let skip_versioning = plan.skip_versioning;
+    let plan = service.and_then(|service| service.manifests.as_ref());
+    let skip_versioning = plan.is_some_and(|plan| plan.skip_versioning);
     if flag(&step.properties, "inheritManifests") == Some(true) {
         let inherited = Some(inherited(step, scope)?);
         return Ok(Manifests { inherited, skip_versioning, ..Manifests::default() });
     }
+    let Some((service, plan)) = service.zip(plan) else {
+        let message = format!("the plan has no manifests for step `{}`", step.name);
+        return Err(Failure::new(FailureClass::Application, code!("MANIFESTS_MISSING"), message)
+            .hint("add manifests to the service and start again"));
+    };
     let values = values(scope, plan, &service.name);
     let inline_values = match text(&step.properties, "inlineOverride").filter(|text| !text.trim().is_empty())
     {

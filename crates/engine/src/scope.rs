@@ -139,7 +139,7 @@ impl<'a> LegScope<'a> {
 
     /// The same, with an infrastructure that is being resolved.
     pub(crate) fn resolving(self, resolved: &'a ResolvedPhase) -> Self {
-        Self { resolving: Some(resolved), ..self }
+        Self { resolving: Some(resolved), known: RefCell::new(BTreeMap::new()), ..self }
     }
 
     /// The infrastructure of the part as resolved so far.

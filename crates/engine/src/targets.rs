@@ -91,7 +91,7 @@ impl Decider<'_> {
         let mapping = service.map(|service| target.mapping(&service.id, &infrastructure.id));
         let mut phase = ResolvedPhase { target, mapping, properties };
         // The name of a release may hold the id of the mapping, which is known only now.
-        if let Some(text) = release_name(infrastructure) {
+        if let Some(text) = release_name(infrastructure, phase.mapping.is_some()) {
             let scope = scope.resolving(&phase);
             let release = resolved(&what(RELEASE_NAME), &text, &scope)?;
             phase.properties.insert(RELEASE_NAME.to_owned(), release);
@@ -146,15 +146,15 @@ impl Decider<'_> {
     }
 }
 
-/// The name of the release, not resolved; on a cluster there is always one.
-fn release_name(infrastructure: &InfrastructurePlan) -> Option<JsonValue> {
+/// The name of the release, not resolved; a service on a cluster always has one.
+fn release_name(infrastructure: &InfrastructurePlan, has_service: bool) -> Option<JsonValue> {
     let written = infrastructure.properties.get(RELEASE_NAME);
     let is_empty = written.is_none_or(|value| match value {
         JsonValue::String(text) => text.trim().is_empty(),
         other => other.is_null(),
     });
     if is_empty && infrastructure.item_type == cluster::ITEM {
-        return Some(DEFAULT_RELEASE_NAME.into());
+        return has_service.then(|| DEFAULT_RELEASE_NAME.into());
     }
     written.cloned()
 }
