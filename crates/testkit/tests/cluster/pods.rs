@@ -31,7 +31,6 @@ fn a_deployment_rolls_on_both_clusters_and_a_scripted_one_fails_on_one() -> Resu
             cluster.kubectl(&["rollout", "undo", "deployment/shop", "-n", &namespace])?;
         }
         cluster.kubectl(&["rollout", "status", "deployment/shop", "-n", &namespace, "--timeout=60s"])?;
-        cluster.kubectl(&["delete", "namespace", &namespace, "--timeout=60s"])?;
     }
     Ok(())
 }
