@@ -29,7 +29,7 @@ pub const CLUSTERS_KEPT: usize = 256;
 /// How long connections with the same credentials are taken for new tasks.
 pub const CONNECTIONS_KEPT: Duration = Duration::from_secs(30 * 60);
 /// Between two questions about a workload that is watched: the poll behind the watch.
-pub const POLL: Duration = Duration::from_secs(10);
+pub const POLL: Duration = Duration::from_secs(30);
 /// How long the API server may be unreachable while a workload is waited for, in polls in a row.
 pub const SILENT_POLLS: u32 = 5;
 /// How long a workload makes no progress before its pods and events are looked at; it doubles each time.
@@ -48,3 +48,9 @@ pub const WRITE_TRIES: u32 = 8;
 pub const DELETE_PATIENCE: Duration = Duration::from_secs(5);
 /// Requests of one task at once.
 pub const AT_ONCE: usize = 8;
+/// Looks at a new kind until it is served, and the pause between them.
+pub const KIND_LOOKS: u32 = 50;
+/// See [`KIND_LOOKS`].
+pub const KIND_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause before a watch that has ended is opened again.
+pub const WATCH_PAUSE: Duration = Duration::from_millis(500);
