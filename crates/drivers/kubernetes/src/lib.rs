@@ -1,6 +1,8 @@
 //! The driver for Kubernetes clusters (`behaviour.md` 22).
 
 pub mod apply;
+pub mod blue_green;
+pub mod canary;
 pub mod cluster;
 pub mod connect;
 pub mod discovery;
@@ -11,12 +13,16 @@ pub mod limits;
 pub mod object;
 pub mod ownership;
 pub mod parse;
+pub mod perform;
 pub mod reasons;
 pub mod record;
+pub mod release;
 pub mod render;
 pub mod rollout_status;
 pub mod section;
+pub mod services;
 pub mod steady;
+pub mod swap;
 pub mod trouble;
 pub mod values;
 pub mod version;
