@@ -18,6 +18,7 @@ use crate::object::{Object, Resource};
 use crate::perform::{Job, Outputs};
 use crate::release;
 use crate::render::{Files, in_install_order};
+use crate::rollout::not_the_history;
 use crate::section::{PREPARE, WRAP_UP};
 use crate::services::{color_of, pair, select};
 use crate::steady;
@@ -125,6 +126,7 @@ async fn roll(job: &Job<'_>, planned: &Planned, checked: &[Checked]) -> Result<O
 async fn plan(job: &Job<'_>, mut objects: Vec<Object>, begun: Option<&str>) -> Result<Planned, Failure> {
     no_jobs(&objects)?;
     apply::place(&job.cluster, &mut objects, &job.kubernetes.namespace).await?;
+    not_the_history(job, &objects)?;
     let (primary, stage) = pair(&mut objects)?;
     let index = single(&objects)?;
     let live = match objects.get(primary) {

@@ -14,6 +14,7 @@ use crate::object::{Object, Resource};
 use crate::perform::{Job, Outputs};
 use crate::release;
 use crate::render::Files;
+use crate::rollout::not_the_history;
 use crate::section::{APPLY, INITIALIZE, PREPARE, WRAP_UP};
 use crate::steady;
 use crate::version::version;
@@ -82,6 +83,7 @@ async fn plan(
         job.note(INITIALIZE, &line).await;
     }
     apply::place(&job.cluster, &mut objects, &job.kubernetes.namespace).await?;
+    not_the_history(job, &objects)?;
     let index = single(&objects)?;
     let versioned = version(&mut objects, number, job.kubernetes.manifests.skip_versioning);
     label::release(&mut objects, &job.kubernetes.release);

@@ -10,6 +10,7 @@ use crate::history::{Action, Record, Recorded, Status};
 use crate::object::{Object, Resource};
 use crate::perform::Job;
 use crate::record;
+use crate::revision::revision;
 use crate::section::WRAP_UP;
 use crate::version::digest;
 
@@ -92,13 +93,12 @@ fn overtaken(job: &Job<'_>) -> Failure {
 /// The history cannot be written.
 pub async fn succeeded(job: &Job<'_>, workload: &Object) -> Result<(), Failure> {
     let resource = workload.resource();
-    let revision = workload.annotation("deployment.kubernetes.io/revision");
-    let revision = revision.or_else(|| workload.at(&["status", "updateRevision"])?.as_str());
+    let revision = revision(&job.cluster, workload).await?;
     record::update(&job.cluster, &job.place, |history| {
         if let Some(stored) = history.of_task_mut(&job.task.id) {
             stored.end(Status::Succeeded, now());
             if let Some(object) = stored.object_mut(&resource) {
-                object.revision = revision.map(str::to_owned);
+                object.revision.clone_from(&revision);
             }
         }
         Ok(())
@@ -108,7 +108,8 @@ pub async fn succeeded(job: &Job<'_>, workload: &Object) -> Result<(), Failure> 
 
 /// Writes down that the release failed. That this cannot be written is told in the log only: the failure itself is what people need.
 pub async fn failed(job: &Job<'_>) {
-    let written = record::update(&job.cluster, &job.place, |history| {
+    let cluster = job.cluster.past_its_time();
+    let written = record::update(&cluster, &job.place, |history| {
         if let Some(stored) = history.of_task_mut(&job.task.id) {
             stored.end(Status::Failed, now());
         }
