@@ -527,19 +527,20 @@ struct Found {
 
 /// Whether a step acts with the service's manifests: a Delete step only when it names files, none that takes over what another one exported.
 pub(crate) fn reads_manifests(step: &Step, spec: &KindSpec) -> bool {
-    spec.reads_manifests
-        && flag(&step.properties, "inheritManifests") != Some(true)
-        && (step.kind != kind::DELETE || file_paths(step).is_some())
+    match step.kind.as_str() {
+        kind::DELETE => file_paths(step).is_some(),
+        _ => spec.reads_manifests && flag(&step.properties, "inheritManifests") != Some(true),
+    }
 }
 
 /// The manifest files that a step names; `None`: all that are deployed.
 fn file_paths(step: &Step) -> Option<Vec<String>> {
     match step.kind.as_str() {
         kind::APPLY => text(&step.properties, "filePaths").map(kubernetes::list),
-        kind::DELETE => {
+        kind::DELETE => text(&step.properties, "filePaths").map(kubernetes::list).or_else(|| {
             let paths = kubernetes::list(text(&step.properties, "resources")?);
             paths.iter().any(|item| kubernetes::is_manifest_path(item)).then_some(paths)
-        }
+        }),
         _ => None,
     }
 }

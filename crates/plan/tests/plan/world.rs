@@ -242,7 +242,7 @@ impl World {
             on_cluster(kubernetes::kind::ROLLOUT, true),
             on_cluster(kubernetes::kind::ROLLOUT_ROLLBACK, false),
             on_cluster(kubernetes::kind::APPLY, true),
-            on_cluster(kubernetes::kind::DELETE, true),
+            on_cluster(kubernetes::kind::DELETE, false),
         ]);
         world.edit_service(|service| {
             service.deployment_type = "KUBERNETES".into();
