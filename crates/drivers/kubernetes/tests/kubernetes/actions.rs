@@ -35,14 +35,16 @@ async fn what_kubectl_applied_is_taken_over() {
     let less = "          env: [{name: KEPT, value: 'yes'}]\n";
     release.roll("e1", &workload("Deployment", "web", "v2", 2, less)).await.good();
     let live = release.cluster.get("deployment", &release.namespace, "web").unwrap();
-    let managers: Vec<&str> = live["metadata"]["managedFields"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|one| one["manager"].as_str())
-        .collect();
-    // kubectl does not show them unless asked; then there is nothing to look at.
-    assert!(!managers.contains(&"kubectl-client-side-apply"), "{managers:?}");
+    let arguments = [
+        "get",
+        "deployment/web",
+        "--show-managed-fields",
+        "-o",
+        "jsonpath={.metadata.managedFields[*].manager}",
+    ];
+    let managers = release.cluster.kubectl(&[&arguments[..], &in_it[..]].concat()).unwrap();
+    assert!(managers.contains("manifold"), "{managers}");
+    assert!(!managers.contains(&"kubectl-client-side-apply"), "{managers}");
     assert_eq!(live["metadata"]["annotations"]["theirs"], "kept");
     let container = &live["spec"]["template"]["spec"]["containers"][0];
     assert_eq!(container["image"], "registry.example/app:v2");
@@ -112,7 +114,7 @@ async fn bad_manifests_are_refused_before_anything_is_touched() {
         ),
         (
             "revisions",
-            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: y}\nspec: {revisionHistoryLimit: 0}\n",
+            "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: other}\nspec: {revisionHistoryLimit: 0}\n",
             "revisionHistoryLimit",
         ),
     ];

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use manifold_model::FailureClass;
-use manifold_model::kubernetes::{ClusterAccess, ClusterSignIn, ClusterTarget, KubernetesAction};
+use manifold_model::kubernetes::{ClusterAccess, ClusterSignIn, ClusterTarget};
+use manifold_model::task::Payload;
 use manifold_testkit::cluster;
 use manifold_testkit::proxy::{Act, Front, Proxy, Rule};
 
-use crate::world::{Done, Release, by, deployment};
+use crate::world::{Done, Release, by, deployment, rollout};
 
 fn token() -> ClusterSignIn {
     ClusterSignIn::Token { token: "safeharness:token".to_owned() }
@@ -130,21 +131,21 @@ async fn trouble_on_the_way_is_survived() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tasks_share_connections() {
+async fn many_tasks_at_once() {
     let cluster = cluster::one().unwrap();
-    let release = Release::new(&cluster, "share");
-    release.roll("e0", &deployment("web", "v1", 1)).await.good();
-    let scale = |count| KubernetesAction::Scale {
-        workload: "Deployment/web".to_owned(),
-        instances: manifold_model::kubernetes::Instances::Count(count),
-        skip_steady_state: false,
-    };
-    let mut tasks = Vec::new();
-    for index in 0..20 {
-        tasks.push(release.task(&format!("e{index}"), "scale", scale(2), &[]));
-    }
-    let done = futures::future::join_all(tasks.iter().map(|task| release.perform(task, &[]))).await;
-    done.iter().for_each(|done| {
-        done.good();
+    let release = Release::new(&cluster, "many");
+    let rolled = (0..20).map(|index| {
+        let release = &release;
+        async move {
+            let text = deployment(&format!("web-{index}"), "v1", 1);
+            let files = [("all.yaml", text.as_str())];
+            let mut task = release.task(&format!("e{index}"), "roll", rollout(), &files);
+            if let Payload::Kubernetes(kubernetes) = &mut task.payload {
+                kubernetes.release = format!("release-{index}");
+            }
+            release.perform(&task, &files).await.good();
+        }
     });
+    futures::future::join_all(rolled).await;
+    assert_eq!(release.names("deployment").len(), 20);
 }

@@ -46,11 +46,15 @@ impl Peer {
     }
 
     fn task(&self, name: &str) -> Task {
-        self.release.task(name, "suite", self.action(), &[(name, "")])
+        self.release.task(name, "suite", self.action(), &[(&path(name), "")])
     }
 }
 
-/// The file of a task is named as its Deployment, and says what it is.
+/// The file of a task is named as its Deployment.
+fn path(name: &str) -> String {
+    format!("{name}.yaml")
+}
+
 fn text(name: &str) -> String {
     let tag = if name.ends_with("never") { "never" } else { "v1" };
     deployment(name, tag, 1)
@@ -67,7 +71,7 @@ impl Hooks for Peer {
         let ending = if takes > Duration::from_secs(10) { "never" } else { "good" };
         let mut task = self.task(&format!("web-{number}-{ending}"));
         if self.applies {
-            let path = name(&task);
+            let path = path(&name(&task));
             if let Payload::Kubernetes(kubernetes) = &mut task.payload {
                 kubernetes.action = match &kubernetes.action {
                     KubernetesAction::Apply { skip_dry_run, skip_steady_state, skip_rendering, .. } => {
@@ -130,12 +134,11 @@ impl Hooks for Peer {
     }
 
     fn resolver(&self) -> Arc<dyn Resolver> {
-        let names: Vec<String> = (0..self.made.load(Ordering::Relaxed) + 1)
+        let names: Vec<String> = (0..40)
             .flat_map(|number| ["good", "never"].map(|ending| format!("web-{number}-{ending}")))
             .chain(["web-a-good", "web-b-good", "web-c-never", "web-lost-good"].map(str::to_owned))
             .collect();
-        let texts: Vec<(String, String)> =
-            names.into_iter().map(|name| (name.clone(), text(&name))).collect();
+        let texts: Vec<(String, String)> = names.into_iter().map(|name| (path(&name), text(&name))).collect();
         let files: Vec<(&str, &str)> =
             texts.iter().map(|(path, text)| (path.as_str(), text.as_str())).collect();
         self.release.resolver(&files)

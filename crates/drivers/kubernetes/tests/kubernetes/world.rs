@@ -1,13 +1,10 @@
 //! What the tests share: clusters, manifests, tasks, a context.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use manifold_driver::contract::{Captured, Known, context};
-use manifold_driver::{Context, Driver, Resolver};
-use manifold_driver_kubernetes::cluster::Cluster as Peer;
-use manifold_driver_kubernetes::connect::Clusters;
+use manifold_driver::contract::{Known, context};
+use manifold_driver::{Driver, Resolver};
 use manifold_driver_kubernetes::{KubernetesDriver, KubernetesSettings};
 use manifold_model::kind::Class;
 use manifold_model::kubernetes::{
@@ -17,7 +14,6 @@ use manifold_model::plan::StepKey;
 use manifold_model::task::{FileSource, Outcome, Payload, Task, TaskResult, TaskStep};
 use manifold_model::{ExecutionId, Failure};
 use manifold_testkit::cluster::Cluster;
-use tokio::time::Instant;
 
 /// A cluster by URL and token.
 pub fn target(cluster: &Cluster) -> ClusterTarget {
@@ -47,17 +43,6 @@ pub fn known(cluster: &Cluster) -> Known {
         known.secrets.insert(name.to_owned(), value);
     }
     known
-}
-
-/// A context with a cluster's secrets, and its log.
-pub fn with(cluster: &Cluster) -> (Context, Arc<Captured>) {
-    context(Arc::new(known(cluster)) as Arc<dyn Resolver>)
-}
-
-/// A connection to a cluster.
-pub async fn peer(target: &ClusterTarget, context: &Context, limit: Duration) -> Peer {
-    let clusters = Arc::new(Clusters::new(None));
-    Peer::connect(&clusters, target, context.resolver.as_ref(), Instant::now() + limit).await.unwrap()
 }
 
 /// A driver without helm.
