@@ -1,4 +1,4 @@
-//! The driver on real API servers, with real controllers.
+//! The driver on real API servers, with real controllers, and on the real helm.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
@@ -6,4 +6,5 @@ mod actions;
 mod cluster;
 mod rollout;
 mod suites;
+mod rendering;
 mod world;
