@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod actions;
 mod cluster;
+mod rollout;
+mod suites;
 mod rendering;
 mod world;
