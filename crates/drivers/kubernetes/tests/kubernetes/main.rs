@@ -2,6 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod blue_green;
+mod canary;
 mod cluster;
+mod leg;
 mod rendering;
 mod world;
