@@ -10,8 +10,10 @@
 mod bad_input;
 mod claims;
 mod config_as_code;
+mod constraints;
 mod crash;
 mod demo;
+mod everything;
 mod legs;
 mod scene;
 mod selection;

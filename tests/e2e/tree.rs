@@ -158,6 +158,13 @@ pub fn barrier(identifier: &str) -> Value {
     )
 }
 
+/// A step that takes permits of a resource constraint, with more properties.
+pub fn guard(constraint: &str, more: Value) -> Value {
+    let properties = json!({ "resourceConstraintName": constraint, "permits": 1, "holdingScope": "WORKFLOW",
+        "acquireMode": "ACCUMULATE", "timeoutMillis": 60_000 });
+    step("RESOURCE_CONSTRAINT", &format!("guard {constraint}"), with(properties, more))
+}
+
 /// A phase with one section, and its rollback phase.
 #[derive(Clone)]
 pub struct Phase {

@@ -18,6 +18,7 @@ mod hosts;
 mod instances;
 mod kinds;
 mod leg;
+mod permits;
 mod pipeline;
 mod place;
 mod render;

@@ -122,7 +122,8 @@ impl Reach<'_> {
             .detail(format!("phase {} of the workflow {}", self.phase, self.run.workflow.name))
     }
 
-    /// A physical data center's provider holds nothing, so that its absence stops nobody.
+    /// A physical data center's provider holds nothing, so that its absence stops nobody; nor does that of one beside a definition with an API
+    /// server of its own, as those have that were service infrastructures.
     fn check_provider(&self, complaints: &mut Complaints) {
         let definition = self.definition;
         let Some(name) = definition.cloud_provider_name.as_deref().filter(|name| !name.contains("${")) else {
@@ -140,7 +141,9 @@ impl Reach<'_> {
                 ),
             )
             .hint("create the cloud provider, or name one that exists");
-        if definition.item_type.starts_with("PHYSICAL_DATA_CENTER") {
+        let on_its_own = definition.item_type.starts_with("PHYSICAL_DATA_CENTER")
+            || steps::text(&definition.properties, "masterUrl").is_some();
+        if on_its_own {
             complaints.warn(problem);
         } else {
             complaints.refuse(problem);

@@ -4,6 +4,7 @@
 mod build;
 mod legs;
 mod many;
+mod permits;
 mod pipelines;
 mod properties;
 mod rendering;

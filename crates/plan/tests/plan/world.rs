@@ -7,6 +7,7 @@ use std::sync::Arc;
 use manifold_model::EntityId;
 use manifold_model::artifact::Artifact;
 use manifold_model::catalog::Catalog;
+use manifold_model::constraint::{ConstraintRecord, ConstraintStrategy};
 use manifold_model::entity::*;
 use manifold_model::kind::*;
 use manifold_model::plan::Plan;
@@ -20,6 +21,7 @@ pub struct World {
     pub kinds: Vec<KindSpec>,
     pub artifacts: Vec<Artifact>,
     pub secrets: BTreeSet<String>,
+    pub constraints: Vec<ConstraintRecord>,
     pub max_legs: usize,
     pub denied: Vec<EntityId>,
 }
@@ -153,6 +155,7 @@ fn kinds() -> Vec<KindSpec> {
         },
         KindSpec { deploys: true, ..on_hosts("COMMAND", &["commandName"]) },
         kind("BARRIER", Player::Engine, &["identifier"]),
+        kind("RESOURCE_CONSTRAINT", Player::Engine, &[]),
     ]
 }
 
@@ -163,6 +166,13 @@ impl World {
             kinds: kinds(),
             artifacts: vec![],
             secrets: BTreeSet::from(["key".to_owned()]),
+            constraints: vec![ConstraintRecord {
+                id: "c1".into(),
+                name: "licences".into(),
+                capacity: 3,
+                strategy: ConstraintStrategy::Fifo,
+                created_at: 0,
+            }],
             max_legs: 100,
             denied: vec![],
         };
@@ -219,6 +229,10 @@ impl World {
             sources: vec![],
             commands: vec![],
             config_files: vec![],
+            manifest_store: None,
+            manifest_skip_versioning: false,
+            manifests: vec![],
+            values: vec![],
             tags: vec![],
         };
         self.catalog.services.insert(id(name), Arc::new(service));
@@ -234,6 +248,7 @@ impl World {
             environment_type: EnvironmentType::Prod,
             overrides: vec![],
             config_files: vec![],
+            values: vec![],
             tags: vec![],
         };
         self.catalog.environments.insert(id(name), Arc::new(environment));
@@ -317,6 +332,7 @@ impl World {
         ask(&Facts {
             artifacts: &self.artifacts,
             secrets: Some(&self.secrets),
+            constraints: Some(&self.constraints),
             may_deploy: &may_deploy,
             max_legs: self.max_legs,
             ..Facts::new(&self.kinds)
