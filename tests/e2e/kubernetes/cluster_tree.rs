@@ -195,3 +195,13 @@ pub fn scale(workload: &str, instances: &str, unit: &str) -> Value {
         "stateTimeoutInMinutes": 2 });
     step("K8S_SCALE", "Scale", properties)
 }
+
+/// A step under another name.
+pub fn named(name: &str, step: Value) -> Value {
+    with(step, json!({ "name": name }))
+}
+
+/// A script on the delegate with the kubeconfig of its phase.
+pub fn with_kubeconfig(name: &str, text: &str) -> Value {
+    crate::tree::script(name, &format!("set -e\nexport KUBECONFIG=${{HARNESS_KUBE_CONFIG_PATH}}\n{text}"))
+}
