@@ -1,6 +1,5 @@
 //! The delegate inside the server: the same code as elsewhere, over an in-memory stream.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use manifold_driver_kubernetes::{KubernetesDriver, KubernetesSettings};
 use manifold_driver_script::ScriptDriver;
 use manifold_driver_ssh::{ArtifactDriver, Dialer, HostKeyPolicy, SshConfig, SshDriver};
 use manifold_model::DelegateId;
+use manifold_model::unused::Offer;
 use manifold_runtime::{Runtime, serve_delegate};
 use tokio_util::sync::CancellationToken;
 
@@ -52,13 +52,14 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
     }
 }
 
-/// The kinds of steps that this build can run: those the engine plays and those of its drivers. A script on a host is the same step as one
-/// on the delegate to whoever writes it.
-pub fn step_kinds() -> BTreeSet<String> {
+/// What this build can run: the kinds of steps that the engine plays and those of its drivers. A script on a host is the same step as one on the
+/// delegate to whoever writes it.
+pub fn offer() -> Offer {
     let settings = Settings::default();
     let drivers = drivers(&settings, kubernetes(&settings));
-    let played = drivers.iter().flat_map(|driver| driver.kinds());
-    manifold_engine::kinds().into_iter().chain(played).map(|kind| kind.name.to_string()).collect()
+    let mut kinds = manifold_engine::kinds();
+    kinds.extend(drivers.iter().flat_map(|driver| driver.kinds()));
+    Offer::of(&kinds)
 }
 
 /// All drivers of this build.

@@ -9,7 +9,7 @@ use manifold_model::import::{self, ImportCheck, PreparedDocument, SourceFile, un
 use manifold_model::path::{DocumentKind, DocumentPath};
 use manifold_model::references::{NameReference, ReferenceKind, Target, name_of_id};
 use manifold_model::view::{self, View, root_text};
-use manifold_model::{EntityId, Problem, code};
+use manifold_model::{EntityId, Place, Problem, code};
 use manifold_store::{CatalogChange, DocumentPut, StoreError};
 
 use crate::authorise::{Action, Resource, authorise};
@@ -229,6 +229,15 @@ impl<'s> Draft<'s> {
             }
         }
         self.taken_names();
+        let is_stored = |place: &Place| {
+            place
+                .path
+                .strip_suffix(".yaml")
+                .is_some_and(|content| self.snapshot.documents.contains_key(content))
+        };
+        self.warnings.retain(|warning| {
+            warning.code != code!("CONFIG_FILE_CONTENT") || !warning.place.as_ref().is_some_and(is_stored)
+        });
         for (path, problem) in &self.check.missing_parents {
             if !self.snapshot.documents.contains_key(path) {
                 self.errors.push(problem.clone());

@@ -82,7 +82,7 @@ pub struct Service {
     /// `skipVersioningForAllK8sObjects` of `Manifests/Index.yaml`.
     #[serde(default)]
     pub manifest_skip_versioning: bool,
-    /// Files below `Manifests/Files`, by path, without `values.yaml` directly there.
+    /// Files below `Manifests/Files`, by path, without `values.yaml` directly there and without hidden ones.
     #[serde(default)]
     pub manifests: Vec<ManifestFile>,
     /// Catalog paths of the service's values files, low to high precedence: `Manifests/Files/values.yaml`, then `Values/values.yaml`.
@@ -137,6 +137,21 @@ pub struct CommandUnit {
     /// All other keys (`command`, `workingDirectory`, `destinationDirectoryPath`, …).
     pub properties: Map<String, Value>,
 }
+
+/// Types of units that can run on a host. `COMMAND` calls another command of the service besides.
+pub const RUNNABLE_UNITS: [&str; 11] = [
+    "EXEC",
+    "SETUP_ENV",
+    "DOWNLOAD_ARTIFACT",
+    "DOCKER_START",
+    "DOCKER_STOP",
+    "PROCESS_CHECK_RUNNING",
+    "PROCESS_CHECK_STOPPED",
+    "PORT_CHECK_CLEARED",
+    "PORT_CHECK_LISTENING",
+    "SCP",
+    "COPY_CONFIGS",
+];
 
 /// A config file or an override of one; the content is the file document beside it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]

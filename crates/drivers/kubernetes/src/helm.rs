@@ -123,7 +123,6 @@ impl Helm {
             .env_clear()
             // Nothing of a person's helm: no plugins, repositories or settings, and no cluster.
             .env("HOME", "/nonexistent")
-            .env("HELM_DRIVER", "memory")
             .current_dir("/")
             .stdin(Stdio::from(in_memory(&archive(chart)?)?))
             .stdout(Stdio::piped())
@@ -236,7 +235,8 @@ fn words(complaint: &[u8]) -> String {
         .filter(|line| !line.is_empty() && !line.starts_with("Use --debug"))
         .collect();
     let joined = lines.join(" ");
-    match joined.strip_prefix("Error: ").unwrap_or(&joined) {
+    // What stands before it are warnings.
+    match joined.split_once("Error: ").map_or(joined.as_str(), |(_, error)| error) {
         "" => "helm failed without a word".to_owned(),
         words => words.to_owned(),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Reader, rest};
-use super::vocabulary;
+use super::{types, vocabulary};
 use crate::entity::{
     Application, Connector, Environment, EnvironmentType, InfrastructureDefinition, VariableOverride,
 };
@@ -104,7 +104,7 @@ pub(crate) fn infrastructure(
     };
     let inner = reader.mapping(item, "infrastructure")?;
     let item_type = reader.needed(inner, "type", item, "infrastructure item");
-    if let Some(known) = vocabulary::infrastructure_item(&item_type) {
+    if let Some(known) = types::infrastructure_item(&item_type) {
         reader.known(inner, "infrastructure item", known);
     }
     Some(InfrastructureDefinition {
@@ -125,7 +125,7 @@ pub(crate) fn infrastructure(
 }
 
 /// Old trees said `GCP_KUBERNETES` where newer ones say `KUBERNETES_GCP`.
-fn newer_item_type(item_type: &str) -> &str {
+pub(crate) fn newer_item_type(item_type: &str) -> &str {
     match item_type {
         "GCP_KUBERNETES" => "KUBERNETES_GCP",
         "PCF" => "PCF_PCF",
@@ -142,7 +142,7 @@ pub(crate) fn connector(
 ) -> Option<Connector> {
     let mapping = reader.mapping(root, path.kind.noun())?;
     let kind = reader.needed(mapping, "type", root, path.kind.noun());
-    if let Some(known) = vocabulary::connector(&kind) {
+    if let Some(known) = types::connector(&kind) {
         reader.known(mapping, path.kind.noun(), known);
     }
     Some(Connector {

@@ -2,13 +2,16 @@
 
 mod environment;
 mod pipeline;
+pub(crate) mod properties;
 mod reader;
 mod service;
+mod types;
 mod vocabulary;
 mod workflow;
 
 use std::collections::BTreeMap;
 
+pub(crate) use environment::newer_item_type;
 pub(crate) use reader::is_nothing;
 pub use reader::secret_name;
 pub use service::{LOCAL, ManifestSource};
@@ -108,7 +111,8 @@ fn view(reader: &mut Reader<'_>, document: &Document) -> Option<View> {
         DocumentKind::Workflow => View::Workflow(Box::new(workflow::workflow(reader, id, path, root)?)),
         DocumentKind::Pipeline => View::Pipeline(Box::new(pipeline::pipeline(reader, id, path, root)?)),
         kind => {
-            if let (Some(known), Some(mapping)) = (vocabulary::kept(kind), root.as_mapping()) {
+            let known = types::kept(kind, document.type_name());
+            if let (Some(known), Some(mapping)) = (known, root.as_mapping()) {
                 reader.known(mapping, kind.noun(), known);
             }
             View::Kept

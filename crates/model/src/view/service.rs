@@ -1,7 +1,7 @@
 //! Services with their artifact sources, commands and config files (`behaviour.md` 5.2).
 
 use super::reader::{Reader, rest};
-use super::vocabulary;
+use super::{properties, types, vocabulary};
 use crate::EntityId;
 use crate::entity::{ArtifactSource, CommandUnit, ConfigFile, Service, ServiceCommand};
 use crate::node::Node;
@@ -66,10 +66,14 @@ pub(crate) fn source(
     root: &Node,
 ) -> Option<ArtifactSource> {
     let mapping = reader.mapping(root, "artifact source")?;
+    let kind = reader.needed(mapping, "type", root, "artifact source");
+    if let Some(known) = types::artifact_source(&kind) {
+        reader.known(mapping, "artifact source", known);
+    }
     Some(ArtifactSource {
         id: id.clone(),
         name: path.name.clone(),
-        kind: reader.needed(mapping, "type", root, "artifact source"),
+        kind,
         server_name: reader.filled(mapping, "serverName"),
         properties: rest(mapping, &["harnessApiVersion", "type", "serverName"]),
     })
@@ -83,6 +87,11 @@ pub(crate) fn command(reader: &mut Reader<'_>, path: &DocumentPath, root: &Node)
     for item in reader.list(mapping, "commandUnits") {
         let Some(unit) = reader.mapping(item, "commandUnits") else { continue };
         let kind = reader.needed(unit, "commandUnitType", item, "command unit");
+        if let Some(known) = properties::command_unit(&kind) {
+            let shared = ["commandUnitType", "deploymentType", "name", "variables"];
+            let known: Vec<&str> = known.iter().copied().chain(shared).collect();
+            reader.known(unit, "command unit", &known);
+        }
         let name = reader.filled(unit, "name").unwrap_or_else(|| kind.clone());
         units.push(CommandUnit { name, kind, properties: rest(unit, &["name", "commandUnitType"]) });
     }

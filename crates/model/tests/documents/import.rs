@@ -1,13 +1,21 @@
 use std::collections::BTreeSet;
 
 use manifold_model::import::{ImportCheck, PreparedDocument, check, check_one, lint};
+use manifold_model::unused::Offer;
 
 use crate::tree::{clean, shop, sources, told, tree};
 
-fn kinds() -> BTreeSet<String> {
-    ["DC_NODE_SELECT", "COMMAND", "HTTP", "ARTIFACT_CHECK", "SHELL_SCRIPT", "BARRIER"]
-        .map(str::to_owned)
-        .into()
+fn offer() -> Offer {
+    let kinds = ["DC_NODE_SELECT", "COMMAND", "HTTP", "ARTIFACT_CHECK", "SHELL_SCRIPT", "BARRIER"];
+    Offer {
+        steps: kinds.map(|kind| (kind.to_owned(), BTreeSet::new())).into(),
+        infrastructures: ["PHYSICAL_DATA_CENTER_SSH".to_owned()].into(),
+    }
+}
+
+/// What is kept in the shop and not run.
+fn notifications() -> String {
+    "KEY_NOT_USED Setup/Applications/Shop/Workflows/roll-cart.yaml:11".to_owned()
 }
 
 fn of<'c>(check: &'c ImportCheck, path: &str) -> &'c PreparedDocument {
@@ -18,8 +26,8 @@ fn of<'c>(check: &'c ImportCheck, path: &str) -> &'c PreparedDocument {
 fn the_shop_is_clean_and_canonical_already() {
     let files = shop();
     assert!(files.len() > 14);
-    let check = lint(&sources(&files), Some(&kinds()));
-    clean(&check);
+    let check = lint(&sources(&files), Some(&offer()));
+    assert_eq!((told(&check.errors), told(&check.warnings)), (vec![], vec![notifications()]));
     for (path, bytes) in &files {
         let prepared = of(&check, path);
         assert_eq!(String::from_utf8_lossy(&prepared.body), String::from_utf8_lossy(bytes), "{path}");
@@ -50,10 +58,11 @@ fn what_is_kept_and_not_run_is_told_with_its_place() {
         ("README.md", "hello"),
         (".git/config", "x"),
     ]));
-    let check = lint(&sources(&files), Some(&kinds()));
+    let check = lint(&sources(&files), Some(&offer()));
     assert_eq!(told(&check.errors), Vec::<String>::new());
     let odd = "Setup/Applications/Shop/Workflows/odd.yaml";
     let mut expected = vec![
+        notifications(),
         "IMPORT_PASSED_OVER .git/config:1".to_owned(),
         "IMPORT_PASSED_OVER README.md:1".to_owned(),
         "DOCUMENT_NOT_USED Setup/Applications/Shop/Triggers/t.yaml:1".to_owned(),
@@ -231,6 +240,10 @@ fn files_are_bytes_and_config_contents_may_end_in_yaml() {
         (&format!("{base}/Config Files/app.yaml"), "{{ not yaml"),
         (&format!("{base}/Config Files/app.yaml.yaml"), document),
         (&format!("{base}/Manifests/Files/templates/x.yaml"), "{{ .Values }}: : :\n\t"),
+        (
+            &format!("{base}/Manifests/Index.yaml"),
+            "harnessApiVersion: '1.0'\ntype: APPLICATION_MANIFEST\nstoreType: Local\n",
+        ),
         (&format!("{base}/Values/values.yaml"), "{{"),
     ]);
     let check = lint(&sources(&files), None);
@@ -357,6 +370,18 @@ fn a_service_infrastructure_does_not_take_the_name_of_a_definition() {
         &old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n"),
     )]));
     assert_eq!(told(&check(&sources(&files), None).errors), vec![format!("NAME_TAKEN {path}:1")]);
+
+    // What became of it, written over the old tree, is no clash.
+    let racks = format!("{APP}/Environments/prod/Service Infrastructure/racks.yaml");
+    let mut files = shop();
+    let text = old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n");
+    files.extend(tree(&[(&racks, &text)]));
+    let first = check(&sources(&files), None);
+    let newer = first.documents.iter().find(|document| document.came_as == racks).unwrap();
+    files.push((newer.path.path.clone(), newer.body.to_vec()));
+    let second = check(&sources(&files), None);
+    assert_eq!(second.errors, vec![]);
+    assert_eq!(second.documents.len(), first.documents.len());
 }
 
 #[test]

@@ -78,9 +78,11 @@ fn pods_play_the_part_that_their_image_names() -> Result<()> {
 fn jobs_complete_and_fail_by_the_true_controller() -> Result<()> {
     let cluster = cluster::one()?;
     let namespace = cluster.namespace("jobs")?;
-    for (name, image, condition) in
-        [("well", "migrate:v1", "Complete"), ("badly", "migrate:v1-jobfail", "Failed")]
-    {
+    for (name, image, condition) in [
+        ("well", "migrate:v1", "Complete"),
+        ("late", "migrate:v1-slow", "Complete"),
+        ("badly", "migrate:v1-jobfail", "Failed"),
+    ] {
         let job = json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name, "namespace": namespace },
             "spec": { "backoffLimit": 0, "template": { "spec": { "restartPolicy": "Never",
                 "containers": [{ "name": "app", "image": image }] } } } });

@@ -1,6 +1,13 @@
-//! The driver on real API servers, with real controllers.
+//! The driver on real API servers, with real controllers, and on the real helm.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod actions;
+mod blue_green;
+mod canary;
 mod cluster;
+mod leg;
+mod rendering;
+mod rollout;
+mod suites;
 mod world;
