@@ -6,5 +6,6 @@ mod blue_green;
 mod canary;
 mod cluster;
 mod leg;
+mod promises;
 mod rendering;
 mod world;
