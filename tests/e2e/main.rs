@@ -14,6 +14,7 @@ mod constraints;
 mod crash;
 mod demo;
 mod everything;
+mod kubernetes;
 mod legs;
 mod scene;
 mod selection;

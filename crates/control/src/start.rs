@@ -130,7 +130,7 @@ impl Control {
         request: &StartRequest,
         artifacts: Vec<Artifact>,
     ) -> Result<Plan> {
-        let kinds = self.kinds.kinds();
+        let (kinds, capabilities) = (self.kinds.kinds(), self.kinds.capabilities());
         let secrets = self.secret_names().await?;
         let constraints = self.store.constraints().await?;
         let (max_legs, now) = (self.limits.infrastructures_per_stage as usize, self.now());
@@ -139,6 +139,8 @@ impl Control {
         let planned = tokio::task::spawn_blocking(move || {
             let facts = Facts {
                 artifacts: &artifacts,
+                files: &*snapshot,
+                capabilities: Some(&capabilities),
                 secrets: Some(&secrets),
                 constraints: Some(&constraints),
                 max_legs,
