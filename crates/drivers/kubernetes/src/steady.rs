@@ -8,6 +8,7 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use kube::core::WatchEvent;
 use manifold_driver::Context;
 use manifold_model::{Failure, FailureClass, code};
+use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::cluster::{Cluster, Events};
@@ -19,6 +20,8 @@ use crate::reasons;
 use crate::rollout_status::{Progress, counts, progress};
 use crate::section::WAIT;
 
+/// Objects whose events are looked at to explain trouble: the workload and its first Pods.
+const EVENTS_OF: usize = 3;
 /// Time kept to say what went wrong.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
@@ -137,10 +140,7 @@ impl Wait<'_> {
     async fn watch(&self) -> Option<Events> {
         let version = self.last.as_ref()?.at(&["metadata", "resourceVersion"])?.as_str()?;
         // A watch that cannot be opened is no reason to fail: the poll goes on, and is asked again soon.
-        match self.cluster.watch(self.resource, version).await {
-            Ok(events) => Some(events),
-            Err(_) => None,
-        }
+        self.cluster.watch(self.resource, version).await.ok()
     }
 
     /// What an object that was seen means: `Some` when the wait is over.
@@ -148,7 +148,10 @@ impl Wait<'_> {
         let Some(object) = found else {
             return Err(self.failed("it was deleted while it was waited for").await);
         };
-        self.last = Some(object.clone());
+        let mut last = object.clone();
+        // A thousand waits hold a thousand of these.
+        last.mapping(&["metadata"]).remove("managedFields");
+        self.last = Some(last);
         match progress(&object) {
             Progress::Steady => {
                 self.say(&format!("{} is steady", self.resource)).await;
@@ -242,21 +245,20 @@ async fn next(events: &mut Option<Events>) -> Option<Option<Object>> {
 pub async fn explain(cluster: &Cluster, workload: &Object) -> Vec<String> {
     let mut all: Vec<String> = reasons::of_workload(workload).into_iter().collect();
     let namespace = workload.namespace();
-    let mut names = vec![workload.name().to_owned()];
+    let uid = |object: &Object| object.at(&["metadata", "uid"]).and_then(Value::as_str).map(str::to_owned);
+    let mut about: Vec<String> = uid(workload).into_iter().collect();
     if let (Some(selector), Ok(pods)) = (reasons::selector(workload), cluster.kind("v1", "Pod").await) {
         let query = (selector.as_str(), "");
         let pods = cluster.glance(&pods, namespace, query, PODS_LOOKED_AT).await.unwrap_or_default();
         let of_it = pods.iter().filter(|pod| reasons::belongs(pod, workload));
-        for (name, why) in of_it.filter_map(|pod| Some((pod.name(), reasons::of_pod(pod)?))) {
-            if all.len() < REASONS_TOLD {
-                names.push(name.to_owned());
-            }
-            all.push(format!("pod {name}: {why}"));
+        for (pod, why) in of_it.filter_map(|pod| Some((pod, reasons::of_pod(pod)?))) {
+            about.extend(uid(pod));
+            all.push(format!("pod {}: {why}", pod.name()));
         }
     }
     if let Ok(kind) = cluster.kind("v1", "Event").await {
-        for name in names.iter().take(3) {
-            let fields = format!("involvedObject.name={name},type=Warning");
+        for uid in about.iter().take(EVENTS_OF) {
+            let fields = format!("involvedObject.uid={uid},type=Warning");
             let mut events =
                 cluster.glance(&kind, namespace, ("", &fields), PODS_LOOKED_AT).await.unwrap_or_default();
             events.sort_by_key(reasons::seen_at);

@@ -4,7 +4,7 @@
 
 mod actions;
 mod cluster;
+mod rendering;
 mod rollout;
 mod suites;
-mod rendering;
 mod world;
