@@ -44,8 +44,6 @@ pub const REASONS_TOLD: usize = 6;
 pub const REASON_CHARS: usize = 300;
 /// Tries of a write that meets another writer.
 pub const WRITE_TRIES: u32 = 8;
-/// How long a deletion may take before it is only noted.
-pub const DELETE_PATIENCE: Duration = Duration::from_secs(5);
 /// Requests of one task at once.
 pub const AT_ONCE: usize = 8;
 /// Looks at a new kind until it is served, and the pause between them.

@@ -4,6 +4,7 @@
 
 mod actions;
 mod cluster;
+mod crashes;
 mod rendering;
 mod rollout;
 mod suites;
