@@ -31,9 +31,6 @@ use crate::trouble::{Trouble, broken};
 /// The one field manager of everything that is applied (`behaviour.md` 22).
 pub const MANAGER: &str = "manifold";
 
-/// For writing down that a task failed, when its time is over; the task's own margin cuts it.
-const LAST_WORD: Duration = Duration::from_secs(2);
-
 /// A cluster, for one task.
 #[derive(Clone)]
 pub struct Cluster {
@@ -41,6 +38,7 @@ pub struct Cluster {
     clusters: Arc<Clusters>,
     link: Arc<Link>,
     deadline: Instant,
+    grace: Duration,
 }
 
 /// How an object is applied.
@@ -76,6 +74,7 @@ type Ask = Request<Vec<u8>>;
 
 impl Cluster {
     /// Connects: credentials are opened, connections shared with other tasks. The first request tells what is wrong with the way to it.
+    /// No request is waited for beyond the deadline; the grace behind it is for a last word ([`Cluster::past_its_time`]).
     ///
     /// # Errors
     /// The credentials cannot be opened, or are not what they should be.
@@ -83,10 +82,11 @@ impl Cluster {
         clusters: &Arc<Clusters>,
         target: &ClusterTarget,
         resolver: &dyn Resolver,
-        deadline: Instant,
+        (deadline, grace): (Instant, Duration),
     ) -> Result<Self, Failure> {
         let link = clusters.link(target, resolver).await?;
-        Ok(Self { name: target.name.as_str().into(), clusters: Arc::clone(clusters), link, deadline })
+        let (name, clusters) = (target.name.as_str().into(), Arc::clone(clusters));
+        Ok(Self { name, clusters, link, deadline, grace })
     }
 
     /// The moment by which the task must have ended.
@@ -98,7 +98,7 @@ impl Cluster {
     /// The same cluster for a last word after the task's time: that it failed.
     #[must_use]
     pub fn past_its_time(&self) -> Self {
-        let deadline = self.deadline.max(Instant::now() + LAST_WORD);
+        let deadline = self.deadline.max(Instant::now() + self.grace);
         Self { deadline, ..self.clone() }
     }
 

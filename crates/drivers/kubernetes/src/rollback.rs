@@ -136,9 +136,11 @@ async fn tell(job: &Job<'_>, plan: &Plan) {
     };
     job.note(PREPARE, &line).await;
     for resource in &plan.left {
-        let line =
-            format!("{resource} stays as it is: it was there before and has no revisions to go back to");
-        job.note(PREPARE, &line).await;
+        let why = match STAY.contains(&resource.kind.as_str()) {
+            true => "others may use it by now",
+            false => "it was there before and has no revisions to go back to",
+        };
+        job.note(PREPARE, &format!("{resource} stays as it is: {why}")).await;
     }
 }
 

@@ -9,11 +9,12 @@ use kube::core::WatchEvent;
 use manifold_driver::Context;
 use manifold_model::{Failure, FailureClass, code};
 use serde_json::Value;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::cluster::{Cluster, Events};
+use crate::cluster::{Cluster, Events, pause_after};
 use crate::limits::{
-    FIRST_LOOK, LONGEST_LOOK, PODS_LOOKED_AT, POLL, REASONS_TOLD, SILENT_POLLS, WATCH_PAUSE,
+    FIRST_LOOK, LONGEST_LOOK, PODS_LOOKED_AT, POLL, REASONS_TOLD, SILENT_POLLS, UNWATCHED_POLL,
+    WATCH_PATIENCE,
 };
 use crate::object::{Object, Resource};
 use crate::reasons;
@@ -68,8 +69,8 @@ async fn one(
     index: usize,
     resource: &Resource,
 ) -> (usize, Result<Object, Failure>) {
-    let (told, known) = (String::new(), BTreeSet::new());
-    let mut wait = Wait { cluster, context, resource, end, last: None, told, known };
+    let (told, moved, known) = (String::new(), Instant::now(), BTreeSet::new());
+    let mut wait = Wait { cluster, context, resource, end, last: None, told, moved, known, silent: 0 };
     (index, wait.follow().await)
 }
 
@@ -83,57 +84,74 @@ struct Wait<'a> {
     last: Option<Object>,
     /// What was last said of it.
     told: String,
+    /// When that was said.
+    moved: Instant,
     /// Reasons that were told.
     known: BTreeSet<String>,
+    /// Polls in a row that the server did not answer.
+    silent: u32,
 }
 
 impl Wait<'_> {
     async fn follow(&mut self) -> Result<Object, Failure> {
-        let mut silent = 0;
         let mut events: Option<Events> = None;
-        let (mut look, mut look_pause) = (Instant::now() + FIRST_LOOK, FIRST_LOOK);
         let mut poll = Instant::now();
+        // Watches that ended without having said anything, in a row.
+        let mut empty = 0;
+        let (mut look, mut look_pause) = (Instant::now() + FIRST_LOOK, FIRST_LOOK);
         loop {
-            if Instant::now() >= poll || events.is_none() {
-                match self.cluster.get(self.resource).await {
-                    Ok(found) => {
-                        silent = 0;
-                        if let Some(object) = self.judge(found).await? {
-                            return Ok(object);
-                        }
-                    }
-                    Err(failure) if failure.class == FailureClass::Connectivity && silent < SILENT_POLLS => {
-                        silent += 1;
-                        self.say(&format!("{}: {}", self.resource, failure.message)).await;
-                    }
-                    Err(failure) if failure.class == FailureClass::Timeout => return Err(self.late().await),
-                    Err(failure) => return Err(failure),
+            if Instant::now() >= poll {
+                if let Some(object) = self.ask().await? {
+                    return Ok(object);
                 }
-                poll = Instant::now() + POLL;
                 if events.is_none() {
                     events = self.watch().await;
                 }
+                poll = Instant::now() + if events.is_some() { POLL } else { UNWATCHED_POLL };
             }
             tokio::select! {
                 biased;
                 () = sleep_until(self.end) => return Err(self.late().await),
                 event = next(&mut events) => match event {
-                    Some(object) => if let Some(object) = self.judge(object).await? {
-                        return Ok(object);
-                    },
-                    // The server ends watches as it likes; the pause keeps one that does so at once from being asked without end.
+                    Some(found) => {
+                        empty = 0;
+                        if let Some(object) = self.judge(found).await? {
+                            return Ok(object);
+                        }
+                    }
+                    // The server ends watches as it likes; one that does so at once is not asked without end.
                     None => {
-                        events = None;
-                        sleep(WATCH_PAUSE).await;
+                        (events, empty) = (None, empty + 1);
+                        poll = poll.min(Instant::now() + pause_after(empty + WATCH_PATIENCE));
                     }
                 },
                 () = sleep_until(poll) => {}
                 () = sleep_until(look) => {
-                    self.look().await;
-                    look_pause = (look_pause * 2).min(LONGEST_LOOK);
+                    // Whoever makes progress needs no explanation.
+                    if self.moved.elapsed() >= look_pause {
+                        self.look().await;
+                        look_pause = (look_pause * 2).min(LONGEST_LOOK);
+                    }
                     look = Instant::now() + look_pause;
                 }
             }
+        }
+    }
+
+    /// Asks for the object: `Some` when the wait is over. A server that is away for a while is asked again.
+    async fn ask(&mut self) -> Result<Option<Object>, Failure> {
+        match self.cluster.get(self.resource).await {
+            Ok(found) => {
+                self.silent = 0;
+                self.judge(found).await
+            }
+            Err(failure) if failure.class == FailureClass::Connectivity && self.silent < SILENT_POLLS => {
+                self.silent += 1;
+                self.say(&format!("{}: {}", self.resource, failure.message)).await;
+                Ok(None)
+            }
+            Err(failure) if failure.class == FailureClass::Timeout => Err(self.late().await),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -167,6 +185,7 @@ impl Wait<'_> {
 
     async fn say(&mut self, line: &str) {
         if self.told != line {
+            self.moved = Instant::now();
             self.context.log.note(WAIT, line).await;
             line.clone_into(&mut self.told);
         }
@@ -208,7 +227,9 @@ impl Wait<'_> {
     async fn text(&mut self, why: &str) -> String {
         let ready = self.last.as_ref().and_then(counts);
         let ready = ready.map(|(ready, of)| format!(" ({ready} of {of} pods ready)")).unwrap_or_default();
-        let mut reasons = self.why().await;
+        // Without an answer in time the reasons that were told must do.
+        let asked = timeout_at(self.cluster.deadline(), self.why()).await;
+        let mut reasons = asked.unwrap_or_default();
         for reason in &reasons {
             if self.known.insert(reason.clone()) {
                 self.context.log.note(WAIT, &format!("{}: {reason}", self.resource)).await;
