@@ -1,6 +1,5 @@
 //! The delegate inside the server: the same code as elsewhere, over an in-memory stream.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,11 @@ use manifold_delegate::{Delegate, DelegateConfig, Ended};
 use manifold_driver::Driver;
 use manifold_driver::noop::NoopDriver;
 use manifold_driver_http::HttpDriver;
+use manifold_driver_kubernetes::{KubernetesDriver, KubernetesSettings};
 use manifold_driver_script::ScriptDriver;
 use manifold_driver_ssh::{ArtifactDriver, Dialer, HostKeyPolicy, SshConfig, SshDriver};
 use manifold_model::DelegateId;
+use manifold_model::unused::Offer;
 use manifold_runtime::{Runtime, serve_delegate};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,9 @@ const REDIAL: Duration = Duration::from_millis(200);
 pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationToken) {
     let mut config = DelegateConfig::new(DelegateId::derived(&["delegate", NAME]), NAME);
     config.max_tasks = settings.limits.delegate_tasks;
-    let delegate = Delegate::new(config, drivers(&settings));
+    let kubernetes = kubernetes(&settings);
+    config.capabilities = kubernetes.capabilities();
+    let delegate = Delegate::new(config, drivers(&settings, kubernetes));
     while !shutdown.is_cancelled() {
         let (ours, theirs) = tokio::io::duplex(STREAM);
         let server = runtime.clone();
@@ -49,19 +52,22 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
     }
 }
 
-/// The kinds of steps that this build can run: those the engine plays and those of its drivers. A script on a host is the same step as one
-/// on the delegate to whoever writes it.
-pub fn step_kinds() -> BTreeSet<String> {
-    let drivers = drivers(&Settings::default());
-    let played = drivers.iter().flat_map(|driver| driver.kinds());
-    manifold_engine::kinds().into_iter().chain(played).map(|kind| kind.name.to_string()).collect()
+/// What this build can run: the kinds of steps that the engine plays and those of its drivers. A script on a host is the same step as one on the
+/// delegate to whoever writes it.
+pub fn offer() -> Offer {
+    let settings = Settings::default();
+    let drivers = drivers(&settings, kubernetes(&settings));
+    let mut kinds = manifold_engine::kinds();
+    kinds.extend(drivers.iter().flat_map(|driver| driver.kinds()));
+    Offer::of(&kinds)
 }
 
 /// All drivers of this build.
-fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
+fn drivers(settings: &Settings, kubernetes: KubernetesDriver) -> Vec<Arc<dyn Driver>> {
     let ssh = ssh(settings);
     let here = manifold_driver::command::Settings {
         root: settings.data.join("attempts").to_string_lossy().into_owned(),
+        kubeconfig: settings.kubernetes.kubeconfig.clone(),
         ..manifold_driver::command::Settings::default()
     };
     let mut drivers: Vec<Arc<dyn Driver>> = vec![
@@ -69,11 +75,17 @@ fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
         Arc::new(ArtifactDriver::new(Arc::new(Dialer::new(ssh)), here.clone())),
         Arc::new(ScriptDriver::new(here)),
         Arc::new(HttpDriver::default()),
+        Arc::new(kubernetes),
     ];
     if settings.enable_test_kinds {
         drivers.push(Arc::new(NoopDriver));
     }
     drivers
+}
+
+fn kubernetes(settings: &Settings) -> KubernetesDriver {
+    let kubeconfig = settings.kubernetes.kubeconfig.clone();
+    KubernetesDriver::new(KubernetesSettings { helm: settings.helm(), kubeconfig })
 }
 
 fn ssh(settings: &Settings) -> SshConfig {

@@ -64,9 +64,7 @@ async fn run(command: Command) -> ExitCode {
             ended(serve(*flags).await)
         }
         Command::Demo(flags) => demo::run(flags).await,
-        Command::Client(command) => {
-            manifold_cli::run(command, Manifold::command(), &embedded::step_kinds()).await
-        }
+        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &embedded::offer()).await,
     }
 }
 

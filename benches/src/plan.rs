@@ -120,6 +120,7 @@ fn catalog(legs: usize) -> Catalog {
             environment_type: EnvironmentType::Prod,
             overrides: vec![],
             config_files: vec![],
+            values: vec![],
             tags: vec![],
         }),
     );
@@ -145,6 +146,10 @@ fn service() -> Service {
         sources: vec![],
         commands: vec![],
         config_files: vec![],
+        manifest_store: None,
+        manifest_skip_versioning: false,
+        manifests: vec![],
+        values: vec![],
         tags: vec![],
     }
 }

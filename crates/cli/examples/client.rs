@@ -1,9 +1,9 @@
 //! The commands of a client without the server: what the tests run.
 
-use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
+use manifold_model::unused::Offer;
 
 #[derive(Parser)]
 #[command(name = "manifold")]
@@ -14,6 +14,7 @@ struct Client {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    manifold_cli::run(Client::parse().command, Client::command(), &BTreeSet::from(["COMMAND".to_owned()]))
-        .await
+    let mut offer = Offer::default();
+    offer.steps.entry("COMMAND".to_owned()).or_default();
+    manifold_cli::run(Client::parse().command, Client::command(), &offer).await
 }

@@ -1,13 +1,14 @@
 //! The commands of a client, and how each is run.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
+use manifold_model::unused::Offer;
 use serde_json::json;
 
 use crate::connection::Connection;
+use crate::constraint::ConstraintFlags;
 use crate::deploy::{self, Deployment};
 use crate::error::Error;
 use crate::execution::ExecutionFlags;
@@ -30,6 +31,8 @@ pub enum Command {
     Execution(Box<ExecutionFlags>),
     /// Secrets and SSH credentials
     Secret(Box<SecretFlags>),
+    /// Resource constraints: how much may be done at once in the whole account
+    Constraint(Box<ConstraintFlags>),
     /// Say what an error code means and what to do
     Explain(ExplainFlags),
     /// Print the completion script of a shell
@@ -119,16 +122,17 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// Runs a command. `root` is the whole command line, for completion and manual pages; `step_kinds` are the kinds of steps that this build can
-/// run, for `lint`: what no build of this version can run is kept and said.
-pub async fn run(command: Command, root: clap::Command, step_kinds: &BTreeSet<String>) -> ExitCode {
+/// Runs a command. `root` is the whole command line, for completion and manual pages; `offer` is what this build can run, for
+/// `lint`: what it cannot run is kept and said.
+pub async fn run(command: Command, root: clap::Command, offer: &Offer) -> ExitCode {
     let (output, result) = match command {
         Command::Import(flags) => (flags.connection.output, import_tree(&flags).await),
         Command::Export(flags) => (flags.connection.output, export_tree(&flags).await),
-        Command::Lint(flags) => (flags.output, lint::run(&flags.dir, step_kinds, flags.output)),
+        Command::Lint(flags) => (flags.output, lint::run(&flags.dir, offer, flags.output)),
         Command::Deploy(flags) => (flags.connection.output, deploy(*flags).await),
         Command::Execution(flags) => (flags.connection.output, crate::execution::run(*flags).await),
         Command::Secret(flags) => (flags.connection.output, crate::secret::run(*flags).await),
+        Command::Constraint(flags) => (flags.connection.output, crate::constraint::run(*flags).await),
         Command::Explain(flags) => (flags.output, explain::run(&flags.code, flags.output)),
         Command::Completion(flags) => (Output::Text, shell::completion(&flags, root)),
         Command::Man(flags) => (Output::Text, shell::man(&flags, root)),

@@ -1,10 +1,11 @@
 //! `manifold lint`: checks a tree without a server. Every complaint with file, line and column.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::path::Path;
 
 use manifold_model::Problem;
 use manifold_model::import::{self, SourceFile};
+use manifold_model::unused::Offer;
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteDiagnostic, NamedSource, Report, Severity,
 };
@@ -18,10 +19,10 @@ use crate::{exit, tree};
 const EXCERPTS: usize = 50;
 
 /// Runs it; exit code 3 when something is wrong, 0 when there are warnings at most.
-pub fn run(folder: &Path, step_kinds: &BTreeSet<String>, output: Output) -> Result<u8, Error> {
+pub fn run(folder: &Path, offer: &Offer, output: Output) -> Result<u8, Error> {
     let files = tree::read(folder)?;
     let sources: Vec<SourceFile<'_>> = files.iter().map(|(path, bytes)| SourceFile { path, bytes }).collect();
-    let check = import::lint(&sources, Some(step_kinds));
+    let check = import::lint(&sources, Some(offer));
     match output {
         Output::Json => out_json(&json!({
             "files": files.len(), "errors": check.errors, "warnings": check.warnings }))?,

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use manifold_model::document::Document;
 use manifold_model::import::{self, ImportCheck, PreparedDocument, SourceFile, unresolved};
-use manifold_model::path::DocumentKind;
+use manifold_model::path::{DocumentKind, DocumentPath};
 use manifold_model::references::{NameReference, ReferenceKind, Target, name_of_id};
-use manifold_model::view::root_text;
-use manifold_model::{EntityId, Problem, code};
+use manifold_model::view::{self, View, root_text};
+use manifold_model::{EntityId, Place, Problem, code};
 use manifold_store::{CatalogChange, DocumentPut, StoreError};
 
 use crate::authorise::{Action, Resource, authorise};
@@ -228,6 +228,16 @@ impl<'s> Draft<'s> {
                 self.errors.push(*problem);
             }
         }
+        self.taken_names();
+        let is_stored = |place: &Place| {
+            place
+                .path
+                .strip_suffix(".yaml")
+                .is_some_and(|content| self.snapshot.documents.contains_key(content))
+        };
+        self.warnings.retain(|warning| {
+            warning.code != code!("CONFIG_FILE_CONTENT") || !warning.place.as_ref().is_some_and(is_stored)
+        });
         for (path, problem) in &self.check.missing_parents {
             if !self.snapshot.documents.contains_key(path) {
                 self.errors.push(problem.clone());
@@ -241,6 +251,25 @@ impl<'s> Draft<'s> {
             let lenient = reference.application.is_none() || reference.templated;
             let list = if lenient { &mut self.warnings } else { &mut self.errors };
             list.push(unresolved(reference));
+        }
+    }
+
+    /// Complains about service infrastructures of old trees whose place another infrastructure definition has: one of another kind, or for other
+    /// services. What an earlier import of the same tree made of it is written anew.
+    fn taken_names(&mut self) {
+        for document in self.check.documents.iter().filter(|one| one.came_as != one.path.path) {
+            let row = self.snapshot.documents.get(&document.path.path);
+            let Some(known) = row.and_then(|row| self.snapshot.catalog.infrastructures.get(&row.id)) else {
+                continue;
+            };
+            let parsed = Document::parse(known.id.clone(), document.path.clone(), &document.body);
+            let view = parsed.ok().and_then(|parsed| view::read(&parsed).view);
+            let Some(View::Infrastructure(coming)) = view else { continue };
+            let same = coming.item_type == known.item_type && coming.scoped_services == known.scoped_services;
+            if !same {
+                let detail = format!("{} is of another kind or for other services", document.path.path);
+                self.errors.push(import::name_taken(document, &detail));
+            }
         }
     }
 
@@ -297,6 +326,14 @@ impl<'s> Draft<'s> {
         }
     }
 
+    /// A stored provisioner; the catalog has no view of them.
+    fn provisioner(&self, reference: &NameReference) -> Option<EntityId> {
+        let application =
+            reference.application.as_deref().filter(|_| reference.kind == ReferenceKind::Provisioner)?;
+        let mut paths = DocumentPath::of_provisioner(application, &reference.name).into_iter();
+        paths.find_map(|path| Some(self.snapshot.documents.get(&path)?.id.clone()))
+    }
+
     /// The entity that a name stands for: among what comes in, else in the catalog.
     fn id_of(&self, reference: &NameReference) -> Option<EntityId> {
         let environment_of = |application: &str, workflow: &str| {
@@ -312,6 +349,7 @@ impl<'s> Draft<'s> {
             .find(|(target, _)| reference.means(target, &environment_of))
             .map(|(_, id)| id.clone())
             .or_else(|| reference.resolve(&self.snapshot.catalog))
+            .or_else(|| self.provisioner(reference))
     }
 
     /// Rows of what is new or differs.
@@ -353,7 +391,7 @@ impl<'s> Draft<'s> {
         let mut report = self.blank(files, revision);
         report.ok = true;
         for document in &self.check.documents {
-            with_entry(&mut report.files, &document.path.path, |file| {
+            with_entry(&mut report.files, &document.came_as, |file| {
                 file.written = self.written(document);
                 file.id = self.ids.get(&document.path.path).cloned();
             });

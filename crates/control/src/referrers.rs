@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use manifold_model::EntityId;
 use manifold_model::document::Document;
 use manifold_model::path::DocumentPath;
-use manifold_model::references::{NameReference, Target, references};
+use manifold_model::references::{NameReference, Target, of_path, references};
 use manifold_store::DocumentRow;
 
 use crate::{Control, Snapshot};
@@ -35,7 +35,10 @@ impl Control {
         let mut known = self.references.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|id, _| snapshot.by_id.contains_key(id));
         let mut found = Vec::new();
-        for row in snapshot.documents.values().filter(|row| !row.is_file) {
+        // Of files only those refer to something that lie in a folder of a service's name.
+        let candidates =
+            snapshot.documents.values().filter(|row| !row.is_file || row.path.contains("/Services/"));
+        for row in candidates {
             let names = match known.get(&row.id) {
                 Some((revision, names)) if *revision == row.revision => Arc::clone(names),
                 _ => {
@@ -64,6 +67,9 @@ pub(crate) fn environment_of(snapshot: &Snapshot, application: &str, workflow: &
 }
 
 fn names_in(row: &DocumentRow) -> Arc<[NameReference]> {
+    if row.is_file {
+        return DocumentPath::parse(&row.path).ok().and_then(|path| of_path(&path)).into_iter().collect();
+    }
     let parsed =
         DocumentPath::parse(&row.path).and_then(|path| Document::parse(row.id.clone(), path, &row.body));
     match parsed {

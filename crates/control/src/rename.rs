@@ -6,7 +6,7 @@ use std::sync::Arc;
 use manifold_model::document::Document;
 use manifold_model::name::check_new_entity_name;
 use manifold_model::path::DocumentPath;
-use manifold_model::references::{Target, references, rename};
+use manifold_model::references::{Target, of_path, references, rename};
 use manifold_model::{EntityId, Problem, code};
 use manifold_store::{CatalogChange, DocumentPut, DocumentRow, StoreError};
 
@@ -90,11 +90,21 @@ impl Control {
         let target = Target::of(old);
         let referrers = target.as_ref().map(|target| self.referrers(snapshot, std::slice::from_ref(target)));
         for referrer in referrers.into_iter().flatten() {
-            let path = referrer.row.path.clone();
+            let path = target.as_ref().and_then(|target| moved(&referrer.row.path, target, name));
+            let path = path.unwrap_or_else(|| referrer.row.path.clone());
             rows.entry(referrer.row.id.clone()).or_insert((referrer.row, path));
         }
         rows.into_values().map(|(row, path)| rewritten(snapshot, &row, path, target.as_ref(), name)).collect()
     }
+}
+
+/// The path of an override that lies in a folder named after the service that gets another name.
+fn moved(path: &str, target: &Target, name: &str) -> Option<String> {
+    let path = DocumentPath::parse(path).ok()?;
+    let meant = of_path(&path)?;
+    let same =
+        meant.kind == target.kind && meant.name == target.name && meant.application == target.application;
+    if same { path.for_service(name) } else { None }
 }
 
 /// A row at its new path, its text with the new name.
@@ -114,10 +124,11 @@ fn rewritten(
         is_file: row.is_file,
         refs: Vec::new(),
     };
+    let old = DocumentPath::parse(&row.path).map_err(|problem| Error::refused(*problem))?;
     if row.is_file {
+        put.refs = of_path(&old).and_then(|name| name.resolve(&snapshot.catalog)).into_iter().collect();
         return Ok(put);
     }
-    let old = DocumentPath::parse(&row.path).map_err(|problem| Error::refused(*problem))?;
     let mut document =
         Document::parse(row.id.clone(), old, &row.body).map_err(|problem| Error::refused(*problem))?;
     let mut refs: Vec<EntityId> = references(&document.path, &document.root)

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use manifold_model::assemble::{CatalogBuilder, Row};
 use manifold_model::catalog::Catalog;
 use manifold_model::{EntityId, Millis, Problem};
+use manifold_plan::{FileState, Files};
 use manifold_store::DocumentRow;
 use tokio::sync::RwLock;
 
@@ -49,6 +50,16 @@ impl Snapshot {
             .range(folder.to_owned()..)
             .map(|(_, row)| row)
             .take_while(move |row| row.path.starts_with(folder))
+    }
+}
+
+/// The files as of the snapshot's revision.
+impl Files for Snapshot {
+    fn text(&self, document: &str) -> FileState<'_> {
+        self.documents
+            .get(document)
+            .filter(|row| row.is_file)
+            .map_or(FileState::Missing, |row| FileState::Known(&row.body))
     }
 }
 
@@ -129,5 +140,30 @@ fn row(document: &DocumentRow) -> Row<'_> {
         is_file: document.is_file,
         body: &document.body,
         revision: document.revision,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_see_the_files_of_their_revision_and_no_other_documents() {
+        let row = |path: &str, is_file| DocumentRow {
+            id: EntityId::from(path),
+            path: path.to_owned(),
+            application: None,
+            kind: String::new(),
+            body: Arc::from(&b"text"[..]),
+            is_file,
+            revision: 1,
+            created_at: 0,
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.keep(row("web.yaml", true));
+        snapshot.keep(row("Index.yaml", false));
+        assert_eq!(snapshot.text("web.yaml"), FileState::Known(b"text"));
+        assert_eq!(snapshot.text("Index.yaml"), FileState::Missing);
+        assert_eq!(snapshot.text("none"), FileState::Missing);
     }
 }

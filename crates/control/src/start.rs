@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use manifold_model::artifact::Artifact;
+use manifold_model::artifact::{Artifact, COLLECTED};
 use manifold_model::entity::{ArtifactSource, Service};
 use manifold_model::event::{EventKind, LegPlace, Published};
 use manifold_model::execution::{ExecutionRow, Named, RowState};
@@ -130,15 +130,19 @@ impl Control {
         request: &StartRequest,
         artifacts: Vec<Artifact>,
     ) -> Result<Plan> {
-        let kinds = self.kinds.kinds();
+        let (kinds, capabilities) = (self.kinds.kinds(), self.kinds.capabilities());
         let secrets = self.secret_names().await?;
+        let constraints = self.store.constraints().await?;
         let (max_legs, now) = (self.limits.infrastructures_per_stage as usize, self.now());
         let lock_queue_limit = self.limits.lock_queue as usize;
         let (snapshot, request) = (Arc::clone(snapshot), request.clone());
         let planned = tokio::task::spawn_blocking(move || {
             let facts = Facts {
                 artifacts: &artifacts,
+                files: &*snapshot,
+                capabilities: Some(&capabilities),
                 secrets: Some(&secrets),
+                constraints: Some(&constraints),
                 max_legs,
                 lock_queue_limit,
                 now,
@@ -234,9 +238,6 @@ impl Control {
         Ok(NewExecution { row, plan: Some(bytes), events: numbered(0, now, vec![first]), idempotency })
     }
 }
-
-/// Kinds of sources whose builds a delegate can list; of all others the build given is the tag, unchecked.
-const COLLECTED: [&str; 3] = ["CUSTOM", "SFTP", "HTTP"];
 
 fn service_of(snapshot: &Snapshot, request: &StartRequest, name: &str) -> Option<Arc<Service>> {
     let catalog = &snapshot.catalog;

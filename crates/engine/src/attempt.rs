@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use manifold_model::constraint::RESOURCE_CONSTRAINT;
 use manifold_model::event::{EventKind, Publication, Scope as OutputScope, TaskIntent};
 use manifold_model::kind::Player;
 use manifold_model::plan::StepKey;
@@ -14,6 +15,7 @@ use crate::decide::Decider;
 use crate::hosts;
 use crate::instances::{HOSTS_IN_FLIGHT, is_on_hosts};
 use crate::kinds::{ARTIFACT_CHECK, BARRIER, NODE_SELECT};
+use crate::kubernetes;
 use crate::place::{Part, Spot};
 use crate::render::{Made, payload, text};
 use crate::state::{Settled, TaskVerdict, intervention_timer, retry_timer};
@@ -26,6 +28,10 @@ impl<'a> Decider<'a> {
             && self.map.artifact(self.state, spot.part).is_none()
         {
             let reason = "there is no artifact of an earlier successful deployment on this target".to_owned();
+            self.emit(EventKind::StepSkipped { step: spot.step.key, reason });
+            return;
+        }
+        if let Some(reason) = kubernetes::nothing_to_undo(&self.scope(spot.part, Some(spot.step), None)) {
             self.emit(EventKind::StepSkipped { step: spot.step.key, reason });
             return;
         }
@@ -52,13 +58,16 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn start_step(&mut self, step: StepKey, attempt: u32, values: BTreeMap<String, String>) {
+    pub(crate) fn start_step(&mut self, step: StepKey, attempt: u32, values: BTreeMap<String, String>) {
         self.emit(EventKind::StepStarted { step, attempt, values });
     }
 
     /// Kinds that the engine plays itself.
     fn play(&mut self, spot: Spot<'a>, attempt: u32) {
         let step = spot.step;
+        if step.task_kind.as_str() == RESOURCE_CONSTRAINT {
+            return self.ask_permits(spot, attempt);
+        }
         self.start_step(step.key, attempt, BTreeMap::new());
         match step.task_kind.as_str() {
             ARTIFACT_CHECK => {
@@ -165,7 +174,7 @@ impl<'a> Decider<'a> {
                 log: Task::log_of(self.id, step.key, attempt, host),
                 timeout_ms: step.timeout_ms,
                 selectors: made.selectors,
-                capabilities: Vec::new(),
+                capabilities: step.capabilities.clone(),
                 payload: made.payload,
                 step: Some(TaskStep {
                     execution: self.id.clone(),
@@ -192,6 +201,10 @@ impl<'a> Decider<'a> {
         }
         if state.barrier.is_some() {
             self.follow_barrier(spot, attempt);
+            return;
+        }
+        if state.permits.is_some() {
+            self.follow_permits(spot, attempt);
             return;
         }
         self.follow_tasks(spot, attempt);
@@ -305,6 +318,7 @@ impl<'a> Decider<'a> {
                 });
             }
             Err(failure) => {
+                self.withdraw_permits(step);
                 self.emit(EventKind::StepEnded {
                     step,
                     attempt,
@@ -407,6 +421,7 @@ impl<'a> Decider<'a> {
 
     pub(crate) fn give_up(&mut self, step: StepKey, attempt: u32, why: &str) {
         let failure = Failure::new(FailureClass::Application, code!("STEP_ABANDONED"), why);
+        self.withdraw_permits(step);
         self.emit(EventKind::StepEnded {
             step,
             attempt,

@@ -6,6 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ArtifactId, EntityId, Millis};
 
+/// Types of sources whose builds a delegate can list; of all others the build given is the tag, unchecked.
+pub const COLLECTED: [&str; 3] = ["CUSTOM", "SFTP", "HTTP"];
+
 /// One build of an artifact source.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]

@@ -2,11 +2,13 @@
 //! `Arc` as in the catalog before.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
 use crate::document::Document;
 use crate::entity::{Application, ConfigFile, Environment, InfrastructureDefinition, Service};
+use crate::files;
 use crate::path::{DocumentKind, DocumentPath};
 use crate::view::{self, View};
 use crate::{EntityId, Place, Problem, code};
@@ -53,6 +55,8 @@ type Parts = Vec<(EntityId, u64)>;
 struct Piece {
     id: EntityId,
     revision: u64,
+    is_file: bool,
+    /// Of entity documents that can be read.
     path: Option<DocumentPath>,
     view: Option<View>,
     problems: Vec<Problem>,
@@ -125,8 +129,14 @@ impl CatalogBuilder {
 }
 
 fn piece(row: &Row<'_>) -> Piece {
-    let mut piece =
-        Piece { id: row.id.clone(), revision: row.revision, path: None, view: None, problems: Vec::new() };
+    let mut piece = Piece {
+        id: row.id.clone(),
+        revision: row.revision,
+        is_file: row.is_file,
+        path: None,
+        view: None,
+        problems: Vec::new(),
+    };
     if row.is_file {
         return piece;
     }
@@ -255,7 +265,9 @@ impl<'a> Assembly<'a> {
                 let made = self.kept(piece, &[], |catalog| &catalog.artifact_servers, |_| connector.clone());
                 self.catalog.artifact_servers.insert(piece.id.clone(), made);
             }
-            View::ArtifactSource(_) | View::Command(_) | View::ConfigFile(_) => self.part(path),
+            View::ArtifactSource(_) | View::Command(_) | View::ConfigFile(_) | View::ManifestSource(_) => {
+                self.part(path);
+            }
             View::AccountDefaults(_) | View::ApplicationDefaults(_) | View::Kept => {}
         }
     }
@@ -274,6 +286,7 @@ impl<'a> Assembly<'a> {
             .chain(above.iter().map(|id| ((*id).clone(), 0)))
             .chain(parts.iter().map(|part| (part.id.clone(), part.revision)))
             .chain(parts.iter().filter_map(|part| content(part, self.pieces)))
+            .chain(below(piece, self.pieces).map(|(path, file)| (EntityId::from(path), file.revision)))
             .collect();
         let same = self.made_before.get(&piece.id) == Some(&made_of);
         let old = list(self.before).get(&piece.id).filter(|_| same).cloned();
@@ -324,9 +337,16 @@ impl<'a> Assembly<'a> {
                         Some(View::ArtifactSource(source)) => service.sources.push(source.clone()),
                         Some(View::Command(command)) => service.commands.push(command.clone()),
                         Some(View::ConfigFile(file)) => service.config_files.push(with_content(file, pieces)),
+                        Some(View::ManifestSource(source)) => {
+                            service.manifest_store = Some(source.store.clone());
+                            service.manifest_skip_versioning = source.skip_versioning;
+                        }
                         _ => {}
                     }
                 }
+                let folder = path.folder().unwrap_or_default();
+                let files = below(piece, pieces).map(|(path, _)| path);
+                (service.manifests, service.values) = files::of_service(folder, files);
                 service
             },
         );
@@ -348,6 +368,8 @@ impl<'a> Assembly<'a> {
                         environment.config_files.push(with_content(file, pieces));
                     }
                 }
+                let files = below(piece, pieces).map(|(path, _)| path);
+                environment.values = files::of_environment(path.folder().unwrap_or_default(), files);
                 environment
             },
         );
@@ -409,13 +431,34 @@ fn owner_of(path: &DocumentPath) -> Option<String> {
     let application = path.application.as_deref()?;
     let kind = match path.kind {
         DocumentKind::ApplicationDefaults => return Some(DocumentPath::of_application(application)),
-        DocumentKind::ArtifactSource | DocumentKind::Command | DocumentKind::ConfigFile => {
-            DocumentKind::Service
-        }
+        DocumentKind::ArtifactSource
+        | DocumentKind::Command
+        | DocumentKind::ConfigFile
+        | DocumentKind::Manifest => DocumentKind::Service,
         DocumentKind::ConfigFileOverride => DocumentKind::Environment,
         _ => return None,
     };
     DocumentPath::of_part(kind, application, path.owner.as_deref()?)
+}
+
+/// Files below a service or an environment that it is made of, in the order of their paths.
+fn below<'a>(
+    piece: &'a Piece,
+    pieces: &'a BTreeMap<String, Piece>,
+) -> impl Iterator<Item = (&'a str, &'a Piece)> {
+    let path = piece
+        .path
+        .as_ref()
+        .filter(|path| matches!(path.kind, DocumentKind::Service | DocumentKind::Environment));
+    path.and_then(DocumentPath::folder).into_iter().flat_map(move |folder| {
+        pieces
+            .range::<str, _>((Bound::Excluded(folder), Bound::Unbounded))
+            .map(|(path, piece)| (path.as_str(), piece))
+            .take_while(move |(path, _)| path.starts_with(folder))
+            .filter(move |(path, piece)| {
+                piece.is_file && path.strip_prefix(folder).is_some_and(files::counts)
+            })
+    })
 }
 
 /// Which file holds the content of a config file: it counts among the file's parts, for it may come later or go.

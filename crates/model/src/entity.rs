@@ -76,8 +76,29 @@ pub struct Service {
     pub commands: Vec<ServiceCommand>,
     /// Config files.
     pub config_files: Vec<ConfigFile>,
+    /// `storeType` of `Manifests/Index.yaml` (`Local`, `Remote`, `HelmChartRepo`, …); `None` without that document.
+    #[serde(default)]
+    pub manifest_store: Option<String>,
+    /// `skipVersioningForAllK8sObjects` of `Manifests/Index.yaml`.
+    #[serde(default)]
+    pub manifest_skip_versioning: bool,
+    /// Files below `Manifests/Files`, by path, without `values.yaml` directly there and without hidden ones.
+    #[serde(default)]
+    pub manifests: Vec<ManifestFile>,
+    /// Catalog paths of the service's values files, low to high precedence: `Manifests/Files/values.yaml`, then `Values/values.yaml`.
+    #[serde(default)]
+    pub values: Vec<String>,
     /// Tags.
     pub tags: Vec<Tag>,
+}
+
+/// A file below `Services/<svc>/Manifests/Files`: text, rendered when it is deployed.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ManifestFile {
+    /// Catalog path of the file document.
+    pub document: String,
+    /// Path below `Manifests/Files`, with `/` between folders.
+    pub path: String,
 }
 
 /// `Services/<svc>/Artifact Servers/<name>.yaml`.
@@ -116,6 +137,21 @@ pub struct CommandUnit {
     /// All other keys (`command`, `workingDirectory`, `destinationDirectoryPath`, …).
     pub properties: Map<String, Value>,
 }
+
+/// Types of units that can run on a host. `COMMAND` calls another command of the service besides.
+pub const RUNNABLE_UNITS: [&str; 11] = [
+    "EXEC",
+    "SETUP_ENV",
+    "DOWNLOAD_ARTIFACT",
+    "DOCKER_START",
+    "DOCKER_STOP",
+    "PROCESS_CHECK_RUNNING",
+    "PROCESS_CHECK_STOPPED",
+    "PORT_CHECK_CLEARED",
+    "PORT_CHECK_LISTENING",
+    "SCP",
+    "COPY_CONFIGS",
+];
 
 /// A config file or an override of one; the content is the file document beside it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
@@ -172,8 +208,20 @@ pub struct Environment {
     pub overrides: Vec<VariableOverride>,
     /// Config file overrides.
     pub config_files: Vec<ConfigFile>,
+    /// Values files, low to high precedence: the one for all services, then those for one service each, by its name.
+    #[serde(default)]
+    pub values: Vec<ValuesOverride>,
     /// Tags.
     pub tags: Vec<Tag>,
+}
+
+/// `Environments/<env>/Values/values.yaml`, or `Environments/<env>/Values/Services/<svc>/values.yaml`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ValuesOverride {
+    /// The service; `None` means all.
+    pub service_name: Option<String>,
+    /// Catalog path of the file document.
+    pub document: String,
 }
 
 /// An override of a service variable.

@@ -22,10 +22,11 @@ use crate::assemble::orphan;
 use crate::canonical;
 use crate::document::Document;
 use crate::name::{comma, shown};
+use crate::newer;
 use crate::node::{Content, Node};
 use crate::path::{DocumentKind, DocumentPath, is_inside_setup};
-use crate::references::{NameReference, ReferenceKind, Target, references};
-use crate::steps::steps;
+use crate::references::{NameReference, ReferenceKind, Target, of_path, references};
+use crate::unused::{self, Offer};
 use crate::view::{self, View};
 use crate::yaml::{self, ENTITY_BUDGET, Parsed};
 use crate::{EntityId, Place, Problem, code};
@@ -55,6 +56,8 @@ pub struct SourceFile<'a> {
 pub struct PreparedDocument {
     /// Where it goes.
     pub path: DocumentPath,
+    /// Where it lies in the tree that it comes from: another place for what is written as the newer generation writes it.
+    pub came_as: String,
     /// `type` of an entity document, empty for files.
     pub type_name: String,
     /// Canonical text of an entity document, the bytes of a file.
@@ -102,10 +105,10 @@ pub struct ImportCheck {
     pub missing_parents: Vec<(String, Problem)>,
 }
 
-/// Checks a tree. `step_kinds` are the kinds of steps that somebody can run; `None` leaves steps unchecked.
+/// Checks a tree. `offer` is what somebody can run: what is kept and not run is said then.
 #[must_use]
-pub fn check(files: &[SourceFile<'_>], step_kinds: Option<&BTreeSet<String>>) -> ImportCheck {
-    let mut import = Import { step_kinds, ..Import::default() };
+pub fn check(files: &[SourceFile<'_>], offer: Option<&Offer>) -> ImportCheck {
+    let mut import = Import { offer, ..Import::default() };
     if !import.fits(files) {
         return import.check;
     }
@@ -130,8 +133,8 @@ pub fn check(files: &[SourceFile<'_>], step_kinds: Option<&BTreeSet<String>>) ->
 /// Checks a tree that must be complete in itself: names that nothing in it has are errors, names of the account's connectors warnings, for
 /// they may be on the server.
 #[must_use]
-pub fn lint(files: &[SourceFile<'_>], step_kinds: Option<&BTreeSet<String>>) -> ImportCheck {
-    let mut check = check(files, step_kinds);
+pub fn lint(files: &[SourceFile<'_>], offer: Option<&Offer>) -> ImportCheck {
+    let mut check = check(files, offer);
     for reference in std::mem::take(&mut check.unresolved) {
         let of_account = reference.application.is_none();
         let list = if of_account || reference.templated { &mut check.warnings } else { &mut check.errors };
@@ -140,14 +143,15 @@ pub fn lint(files: &[SourceFile<'_>], step_kinds: Option<&BTreeSet<String>>) -> 
     for (_, problem) in std::mem::take(&mut check.missing_parents) {
         push(&mut check.errors, problem);
     }
+    missing_indexes(&check.documents).into_iter().for_each(|p| push(&mut check.warnings, p));
     sort(&mut check);
     check
 }
 
 /// Checks one document that is written alone, as config-as-code does. Its own `id` key, if any, is an unknown key and stays.
 #[must_use]
-pub fn check_one(path: &str, bytes: &[u8], step_kinds: Option<&BTreeSet<String>>) -> ImportCheck {
-    let mut import = Import { step_kinds, alone: true, ..Import::default() };
+pub fn check_one(path: &str, bytes: &[u8], offer: Option<&Offer>) -> ImportCheck {
+    let mut import = Import { offer, alone: true, ..Import::default() };
     match DocumentPath::parse(path) {
         Ok(path) if path.is_file() => import.file(path, bytes),
         Ok(path) if path.kind == DocumentKind::Ids => {
@@ -176,11 +180,25 @@ pub fn unresolved(reference: &NameReference) -> Problem {
         .at(reference.place.clone())
 }
 
+/// The complaint about a Service Infrastructure whose name the environment has given to something else.
+#[must_use]
+pub fn name_taken(document: &PreparedDocument, detail: &str) -> Problem {
+    let environment = document.path.owner.as_deref().unwrap_or_default();
+    Problem::new(
+        code!("NAME_TAKEN"),
+        format!("the environment {environment} has this infrastructure already"),
+    )
+    .item(&document.path.name)
+    .detail(detail)
+    .hint("rename the service infrastructure, and the phases that name it")
+    .at(Place { path: document.came_as.clone(), line: 1, column: 1 })
+}
+
 type Sorted<'a> = BTreeMap<String, (Option<DocumentPath>, &'a [u8])>;
 
 #[derive(Default)]
 struct Import<'k> {
-    step_kinds: Option<&'k BTreeSet<String>>,
+    offer: Option<&'k Offer>,
     /// One document by itself: no `id` key.
     alone: bool,
     check: ImportCheck,
@@ -287,12 +305,13 @@ impl Import<'_> {
         }
         let id = self.ids.get(&path.path).map(|(id, _)| id.clone());
         self.check.documents.push(PreparedDocument {
-            path,
+            came_as: path.path.clone(),
             type_name: String::new(),
             body: bytes.into(),
             is_file: true,
             id,
-            references: Vec::new(),
+            references: of_path(&path).into_iter().collect(),
+            path,
         });
     }
 
@@ -310,20 +329,64 @@ impl Import<'_> {
         }
         let id = if self.alone { None } else { self.take_id(path, &mut root) };
         canonical::normalise(&mut root);
-        let document = Document { id: EntityId::from(""), path: path.clone(), root };
-        let before = self.check.errors.len();
+        let came_as = path;
+        let path = self.newer(came_as, &mut root);
+        let document = Document { id: EntityId::from(""), path, root };
+        let before = (self.check.errors.len(), self.check.warnings.len());
         self.look(&document);
-        if self.check.errors.len() > before {
+        let Document { path, root, .. } = document;
+        let own = |place: &mut Place| {
+            if place.path == path.path {
+                place.path.clone_from(&came_as.path);
+            }
+        };
+        // What is wrong stands in the tree that comes in, wherever the document goes.
+        let errors = self.check.errors.iter_mut().skip(before.0);
+        let found = errors.chain(self.check.warnings.iter_mut().skip(before.1));
+        found.filter_map(|problem| problem.place.as_mut()).for_each(own);
+        if self.check.errors.len() > before.0 {
             return;
         }
+        let body = canonical::print(&root).into_bytes();
+        // What becomes a definition lies deeper in it and may have been as deep as a document may be.
+        if path.path != came_as.path
+            && let Err(problem) = yaml::parse(&came_as.path, &body, &ENTITY_BUDGET)
+        {
+            return push(&mut self.check.errors, *problem);
+        }
+        let mut references = references(&path, &root);
+        references.iter_mut().map(|reference| &mut reference.place).for_each(own);
         self.check.documents.push(PreparedDocument {
-            path: path.clone(),
-            type_name: document.type_name().to_owned(),
-            body: canonical::print(&document.root).into_bytes().into(),
+            came_as: came_as.path.clone(),
+            type_name: view::root_text(&root, "type").unwrap_or_default().to_owned(),
+            body: body.into(),
             is_file: false,
             id,
-            references: references(path, &document.root),
+            references,
+            path,
         });
+    }
+
+    /// Writes a document of the older generation as the newer does, and says so. Gives where it goes.
+    fn newer(&mut self, path: &DocumentPath, root: &mut Node) -> DocumentPath {
+        if let Some(newer) = newer::path(path).filter(|_| newer::definition(root)) {
+            let message = "the service infrastructure becomes the infrastructure definition of its name, for its service only";
+            let problem = Problem::new(code!("SERVICE_INFRASTRUCTURE"), message)
+                .item(&path.name)
+                .detail(format!("it is kept as {}", newer.path))
+                .at(place(&path.path, root));
+            push(&mut self.check.warnings, problem);
+            return newer;
+        }
+        if path.kind == DocumentKind::Workflow
+            && let Some((line, column)) = newer::workflow(root)
+        {
+            let message = "the workflow names service infrastructures; it is kept with the keys of infrastructure definitions";
+            let at = Place { path: path.path.clone(), line: line.max(1), column: column.max(1) };
+            let problem = Problem::new(code!("WRITTEN_NEWER"), message).item(&path.name).at(at);
+            push(&mut self.check.warnings, problem);
+        }
+        path.clone()
     }
 
     /// The id that a document brings, by its own key or by `Setup/ids.yaml`. The key is taken out.
@@ -354,41 +417,22 @@ impl Import<'_> {
         if let (Some(_), Some(problem)) = (Target::of(path), comma(&path.name)) {
             push(&mut self.check.warnings, problem.at(top.clone()));
         }
-        if path.kind == DocumentKind::ServiceInfrastructure {
-            let message = "the service infrastructure is used as an infrastructure definition of the same name, for its service only";
-            push(
-                &mut self.check.warnings,
-                Problem::new(code!("SERVICE_INFRASTRUCTURE"), message).at(top.clone()),
-            );
-        }
-        if !path.kind.is_used() {
+        if !path.is_used() {
             let message = format!("nothing acts on a {} yet; it is kept", path.kind);
             push(&mut self.check.warnings, Problem::new(code!("DOCUMENT_NOT_USED"), message).at(top));
         }
-        if let Some(View::Workflow(workflow)) = &reading.view {
-            if let (Some(application), Some(environment)) = (&path.application, &workflow.environment_name) {
-                self.environments.insert((application.clone(), path.name.clone()), environment.clone());
-            }
-            self.steps(document);
+        if let Some(View::Workflow(workflow)) = &reading.view
+            && let (Some(application), Some(environment)) = (&path.application, &workflow.environment_name)
+        {
+            self.environments.insert((application.clone(), path.name.clone()), environment.clone());
         }
-    }
-
-    /// Reports steps that nobody can run; a workflow that holds one is refused when it is started.
-    fn steps(&mut self, document: &Document) {
-        let Some(kinds) = self.step_kinds else { return };
-        for step in steps(&document.root) {
-            let Some(kind) = step.kind().filter(|kind| !kinds.contains(*kind)) else { continue };
-            let message = format!("no driver runs steps of type {}; the step is kept", shown(kind));
-            let name = step.node.get("name").and_then(Node::as_str).unwrap_or(kind);
-            let problem = Problem::new(code!("STEP_NOT_RUN"), message)
-                .item(shown(name))
-                .hint("a deployment of this workflow is refused while it has the step")
-                .at(place(&document.path.path, step.node));
-            push(&mut self.check.warnings, problem);
+        if let Some(offer) = self.offer {
+            unused::told(document, offer).into_iter().for_each(|p| push(&mut self.check.warnings, p));
         }
     }
 
     fn finish(mut self) -> ImportCheck {
+        self.taken_names();
         self.duplicate_ids();
         let targets: BTreeSet<Target> =
             self.check.documents.iter().filter_map(|document| Target::of(&document.path)).collect();
@@ -410,16 +454,46 @@ impl Import<'_> {
         }
         self.check.unresolved = unresolved;
         self.check.missing_parents = missing_parents(&self.check.documents);
+        if !self.alone {
+            missing_contents(&self.check.documents)
+                .into_iter()
+                .for_each(|p| push(&mut self.check.warnings, p));
+        }
         sort(&mut self.check);
         self.check
+    }
+
+    /// Complains about an infrastructure definition that the tree has in the newer and in the older folder, unless both say the same: an export was
+    /// written over an old tree.
+    fn taken_names(&mut self) {
+        let documents = std::mem::take(&mut self.check.documents);
+        let (mut own, older): (Vec<_>, Vec<_>) =
+            documents.into_iter().partition(|document| document.came_as == document.path.path);
+        let bodies: HashMap<&str, &Arc<[u8]>> =
+            own.iter().map(|document| (document.path.path.as_str(), &document.body)).collect();
+        let mut alone = Vec::new();
+        for document in older {
+            match bodies.get(document.path.path.as_str()) {
+                None => alone.push(document),
+                Some(body) if **body == document.body => {}
+                Some(_) => {
+                    let detail =
+                        "the tree has an infrastructure definition of this name that says something else";
+                    push(&mut self.check.errors, name_taken(&document, detail));
+                }
+            }
+        }
+        own.extend(alone);
+        own.sort_by(|a, b| a.path.path.cmp(&b.path.path));
+        self.check.documents = own;
     }
 
     fn duplicate_ids(&mut self) {
         let mut seen: HashMap<EntityId, String> = HashMap::new();
         for document in &self.check.documents {
             let Some(id) = &document.id else { continue };
-            if let Some(first) = seen.insert(id.clone(), document.path.path.clone()) {
-                let at = Place { path: document.path.path.clone(), line: 1, column: 1 };
+            if let Some(first) = seen.insert(id.clone(), document.came_as.clone()) {
+                let at = Place { path: document.came_as.clone(), line: 1, column: 1 };
                 let problem = Problem::new(code!("IMPORT_IDS"), "two documents have the same id");
                 push(
                     &mut self.check.errors,
@@ -443,7 +517,7 @@ fn missing_parents(documents: &[PreparedDocument]) -> Vec<(String, Problem)> {
         let Some(application) = path.application.as_deref() else { continue };
         let mut need = |index: String, noun: &str, name: &str| {
             if !present.contains(index.as_str()) {
-                let at = Place { path: path.path.clone(), line: 1, column: 1 };
+                let at = Place { path: document.came_as.clone(), line: 1, column: 1 };
                 missing.entry(index).or_insert_with(|| orphan(&at, path, noun, name));
             }
         };
@@ -453,6 +527,55 @@ fn missing_parents(documents: &[PreparedDocument]) -> Vec<(String, Problem)> {
         }
     }
     missing.into_iter().collect()
+}
+
+/// Warnings of config files whose content the tree lacks.
+fn missing_contents(documents: &[PreparedDocument]) -> Vec<Problem> {
+    let present: BTreeSet<&str> = documents.iter().map(|document| document.path.path.as_str()).collect();
+    let described = |kind| matches!(kind, DocumentKind::ConfigFile | DocumentKind::ConfigFileOverride);
+    let mut found = Vec::new();
+    for document in documents.iter().filter(|document| described(document.path.kind)) {
+        let path = &document.path;
+        let text = String::from_utf8_lossy(&document.body);
+        if contents(path, &text).iter().any(|content| present.contains(content.as_str())) {
+            continue;
+        }
+        let message = "the config file has no content in the tree: it is encrypted, or was never synced";
+        let problem = Problem::new(code!("CONFIG_FILE_CONTENT"), message)
+            .item(&path.name)
+            .hint("put the content beside the document, under its file name")
+            .at(Place { path: path.path.clone(), line: 1, column: 1 });
+        found.push(problem);
+    }
+    found
+}
+
+/// Warnings of manifests without the document that says where manifests come from, one per service.
+fn missing_indexes(documents: &[PreparedDocument]) -> Vec<Problem> {
+    let present: BTreeSet<&str> = documents.iter().map(|document| document.path.path.as_str()).collect();
+    let mut found = BTreeMap::new();
+    for path in documents.iter().filter(|document| document.is_file).map(|document| &document.path) {
+        let Some((service, _)) = path.path.split_once("/Manifests/Files/") else { continue };
+        let index = format!("{service}/Manifests/Index.yaml");
+        if present.contains(index.as_str()) {
+            continue;
+        }
+        let message = "the service has manifests and no Manifests/Index.yaml; they are taken as Local";
+        let problem = Problem::new(code!("MANIFEST_INDEX_MISSING"), message)
+            .item(path.owner.as_deref().unwrap_or_default())
+            .at(Place { path: path.path.clone(), line: 1, column: 1 });
+        found.entry(index).or_insert(problem);
+    }
+    found.into_values().collect()
+}
+
+/// Where the content of a config file may lie: under its document's name without `.yaml`, or under its `fileName`.
+fn contents(path: &DocumentPath, text: &str) -> Vec<String> {
+    let beside = path.path.strip_suffix(".yaml").map(str::to_owned);
+    let parsed = Document::parse(EntityId::from(""), path.clone(), text.as_bytes()).ok();
+    let name = parsed.and_then(|parsed| Some(view::root_text(&parsed.root, "fileName")?.to_owned()));
+    let named = name.and_then(|name| Some(format!("{}/{name}", path.path.rsplit_once('/')?.0)));
+    beside.into_iter().chain(named).collect()
 }
 
 /// Whether a path lies under a service or an environment.

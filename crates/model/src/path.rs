@@ -10,6 +10,9 @@ pub const PATH_LIMIT: usize = 1024;
 /// Segments of a path; template folders and manifest files are the only deep ones.
 pub const SEGMENT_LIMIT: usize = 32;
 
+/// Which segment names the service in `Setup/Applications/<app>/Environments/<env>/Values/Services/<svc>/…`, from 0.
+const SERVICE_SEGMENT: usize = 7;
+
 /// What lies at a path.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum DocumentKind {
@@ -115,28 +118,6 @@ impl DocumentKind {
             Self::File => "file",
         }
     }
-
-    /// Whether anything acts on documents of this kind; others are kept and given back.
-    #[must_use]
-    pub fn is_used(self) -> bool {
-        !matches!(
-            self,
-            Self::Tags
-                | Self::SourceRepoProvider
-                | Self::CollaborationProvider
-                | Self::VerificationProvider
-                | Self::NotificationGroup
-                | Self::Governance
-                | Self::Template
-                | Self::DeploymentSpecification
-                | Self::Manifest
-                | Self::ServiceOverride
-                | Self::ServiceVerification
-                | Self::EnvironmentOverride
-                | Self::Trigger
-                | Self::Provisioner
-        )
-    }
 }
 
 impl fmt::Display for DocumentKind {
@@ -241,6 +222,57 @@ impl DocumentPath {
         })
     }
 
+    /// Whether anything acts on the document; others are kept and given back.
+    #[must_use]
+    pub fn is_used(&self) -> bool {
+        match self.kind {
+            DocumentKind::ServiceOverride | DocumentKind::EnvironmentOverride => {
+                self.overrides() == Some("Values")
+            }
+            kind => !matches!(
+                kind,
+                DocumentKind::Tags
+                    | DocumentKind::SourceRepoProvider
+                    | DocumentKind::CollaborationProvider
+                    | DocumentKind::VerificationProvider
+                    | DocumentKind::NotificationGroup
+                    | DocumentKind::Governance
+                    | DocumentKind::Template
+                    | DocumentKind::DeploymentSpecification
+                    | DocumentKind::ServiceVerification
+                    | DocumentKind::Trigger
+                    | DocumentKind::Provisioner
+            ),
+        }
+    }
+
+    /// The service that an override of an environment is for, when it lies in a folder of that name: `Environments/<env>/Values/Services/<svc>/…`.
+    #[must_use]
+    pub fn overridden_service(&self) -> Option<&str> {
+        let mut segments = self.path.split('/').skip(3);
+        let (home, folder) = (segments.next()?, segments.nth(1)?);
+        let is_override = folder == "Config Files" || OVERRIDES.contains(&folder);
+        let service = (home == "Environments" && is_override && segments.next()? == "Services")
+            .then(|| segments.next())??;
+        // What lies directly in `Services` is named after no service.
+        segments.next().map(|_| service)
+    }
+
+    /// The path that an override has when its service is called otherwise.
+    #[must_use]
+    pub fn for_service(&self, name: &str) -> Option<String> {
+        self.overridden_service()?;
+        let mut segments: Vec<&str> = self.path.split('/').collect();
+        *segments.get_mut(SERVICE_SEGMENT)? = name;
+        Some(segments.join("/"))
+    }
+
+    /// The folder of overrides (`Values`, `PCF Overrides`, …) that it lies in.
+    fn overrides(&self) -> Option<&str> {
+        let folder = self.path.split('/').nth(5)?;
+        OVERRIDES.contains(&folder).then_some(folder)
+    }
+
     /// Whether it is a file document: bytes, never parsed.
     #[must_use]
     pub fn is_file(&self) -> bool {
@@ -291,6 +323,13 @@ impl DocumentPath {
                 Some(format!("{root}/{folder}/{name}.yaml"))
             }
         }
+    }
+
+    /// Where a provisioner may lie: its folder has two names.
+    #[must_use]
+    pub fn of_provisioner(application: &str, name: &str) -> [String; 2] {
+        ["Infrastructure Provisioners", "Provisioners"]
+            .map(|folder| format!("Setup/Applications/{application}/{folder}/{name}.yaml"))
     }
 
     /// The path of a part of a service (artifact source, command, config file, …) or of an environment (infrastructure definition, …).

@@ -188,10 +188,27 @@ impl NameReference {
     }
 }
 
-/// All names in a document that stand for entities.
+/// The service that the path of a document or file names: overrides of an environment for one service lie in a folder of its name.
+#[must_use]
+pub fn of_path(path: &DocumentPath) -> Option<NameReference> {
+    let name = path.overridden_service()?;
+    Some(NameReference {
+        kind: ReferenceKind::Service,
+        application: path.application.clone(),
+        owner: None,
+        through_workflow: None,
+        name: name.to_owned(),
+        way: Vec::new(),
+        part: None,
+        templated: false,
+        place: Place { path: path.path.clone(), line: 1, column: 1 },
+    })
+}
+
+/// All names in a document that stand for entities, those in its path among them.
 #[must_use]
 pub fn references(path: &DocumentPath, root: &Node) -> Vec<NameReference> {
-    let mut finder = Finder { path, found: Vec::new() };
+    let mut finder = Finder { path, found: of_path(path).into_iter().collect() };
     let top = StepNode { node: root, way: Vec::new() };
     match path.kind {
         DocumentKind::InfrastructureDefinition => finder.infrastructure(&top),

@@ -48,7 +48,8 @@ impl Target {
             };
             return Self { key: EntityId::derived(&parts).to_string(), title };
         }
-        const PLACES: [&str; 12] = [
+        const PLACES: [&str; 13] = [
+            "masterUrl",
             "clusterName",
             "region",
             "namespace",

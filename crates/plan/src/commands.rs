@@ -1,7 +1,7 @@
 //! Service commands, checked at plan time: every unit can run, every nested command exists, none calls itself (`yaml-vocabulary.md` 5).
 
 use manifold_expression as expression;
-use manifold_model::entity::{CommandUnit, Service};
+use manifold_model::entity::{CommandUnit, RUNNABLE_UNITS, Service};
 use manifold_model::{Problem, code};
 use serde_json::Value;
 
@@ -10,21 +10,6 @@ const MAX_UNITS: usize = 500;
 
 /// Commands inside each other.
 const MAX_NESTING: usize = 10;
-
-/// Units that can run on a host.
-const RUNNABLE: [&str; 11] = [
-    "EXEC",
-    "SETUP_ENV",
-    "DOWNLOAD_ARTIFACT",
-    "DOCKER_START",
-    "DOCKER_STOP",
-    "PROCESS_CHECK_RUNNING",
-    "PROCESS_CHECK_STOPPED",
-    "PORT_CHECK_CLEARED",
-    "PORT_CHECK_LISTENING",
-    "SCP",
-    "COPY_CONFIGS",
-];
 
 /// The unit that calls another command of the service by its own name.
 const CALL: &str = "COMMAND";
@@ -106,7 +91,7 @@ impl<'s> Look<'s> {
             return;
         }
         let source = unit.properties.get("source").and_then(Value::as_str).unwrap_or("ARTIFACTS");
-        if !RUNNABLE.contains(&kind) || (kind == "SCP" && source != "ARTIFACTS") {
+        if !RUNNABLE_UNITS.contains(&kind) || (kind == "SCP" && source != "ARTIFACTS") {
             let what = if kind == "SCP" { format!("SCP of {source}") } else { kind.to_owned() };
             self.problems.push(
                 Problem::new(

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::{Reader, rest};
-use super::vocabulary;
+use super::{types, vocabulary};
 use crate::entity::{
     Application, Connector, Environment, EnvironmentType, InfrastructureDefinition, VariableOverride,
 };
@@ -69,6 +69,7 @@ pub(crate) fn environment(
             .unwrap_or(EnvironmentType::NonProd),
         overrides,
         config_files: Vec::new(),
+        values: Vec::new(),
         tags: reader.tags(mapping),
     })
 }
@@ -103,7 +104,7 @@ pub(crate) fn infrastructure(
     };
     let inner = reader.mapping(item, "infrastructure")?;
     let item_type = reader.needed(inner, "type", item, "infrastructure item");
-    if let Some(known) = vocabulary::infrastructure_item(&item_type) {
+    if let Some(known) = types::infrastructure_item(&item_type) {
         reader.known(inner, "infrastructure item", known);
     }
     Some(InfrastructureDefinition {
@@ -124,67 +125,12 @@ pub(crate) fn infrastructure(
 }
 
 /// Old trees said `GCP_KUBERNETES` where newer ones say `KUBERNETES_GCP`.
-fn newer_item_type(item_type: &str) -> &str {
+pub(crate) fn newer_item_type(item_type: &str) -> &str {
     match item_type {
         "GCP_KUBERNETES" => "KUBERNETES_GCP",
         "PCF" => "PCF_PCF",
         other => other,
     }
-}
-
-/// Old key of a Service Infrastructure → its name in an infrastructure item.
-const NEWER_KEYS: [(&str, &str); 5] = [
-    ("connection", "hostConnectionAttrsName"),
-    ("cluster", "clusterName"),
-    ("role", "iamRole"),
-    ("connectionType", "hostConnectionType"),
-    ("winRmConnectionAttributes", "winRmConnectionAttributesName"),
-];
-
-/// `Environments/<env>/Service Infrastructure/<name>.yaml`: what old trees had. It reads as an infrastructure definition of the same name,
-/// scoped to its service; the text stays as it is.
-pub(crate) fn service_infrastructure(
-    reader: &mut Reader<'_>,
-    id: &EntityId,
-    path: &DocumentPath,
-    root: &Node,
-) -> Option<InfrastructureDefinition> {
-    let mapping = reader.mapping(root, "service infrastructure")?;
-    let item_type = match reader.filled(mapping, "infraMappingType") {
-        Some(text) => text,
-        None => reader.needed(mapping, "type", root, "service infrastructure"),
-    };
-    let own = [
-        "harnessApiVersion",
-        "type",
-        "infraMappingType",
-        "computeProviderName",
-        "computeProviderType",
-        "deploymentType",
-        "serviceName",
-    ];
-    let mut properties = rest(mapping, &own);
-    for (old, new) in NEWER_KEYS {
-        if let Some(value) = properties.remove(old) {
-            properties.entry(new).or_insert(value);
-        }
-    }
-    let provider = reader.text_or_empty(mapping, "computeProviderType");
-    Some(InfrastructureDefinition {
-        id: id.clone(),
-        application: EntityId::from(""),
-        environment: EntityId::from(""),
-        name: path.name.clone(),
-        cloud_provider_type: if provider == "DIRECT" { "KUBERNETES_CLUSTER".to_owned() } else { provider },
-        deployment_type: reader
-            .needed(mapping, "deploymentType", root, "service infrastructure")
-            .to_uppercase(),
-        scoped_services: reader.filled(mapping, "serviceName").into_iter().collect(),
-        item_type: newer_item_type(&item_type).to_owned(),
-        cloud_provider_name: reader.filled(mapping, "computeProviderName"),
-        properties,
-        provisioner: reader.filled(mapping, "provisionerName"),
-    })
 }
 
 /// A cloud provider or an artifact server.
@@ -196,7 +142,7 @@ pub(crate) fn connector(
 ) -> Option<Connector> {
     let mapping = reader.mapping(root, path.kind.noun())?;
     let kind = reader.needed(mapping, "type", root, path.kind.noun());
-    if let Some(known) = vocabulary::connector(&kind) {
+    if let Some(known) = types::connector(&kind) {
         reader.known(mapping, path.kind.noun(), known);
     }
     Some(Connector {

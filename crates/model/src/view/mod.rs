@@ -2,20 +2,26 @@
 
 mod environment;
 mod pipeline;
+pub(crate) mod properties;
 mod reader;
 mod service;
+mod types;
 mod vocabulary;
 mod workflow;
 
 use std::collections::BTreeMap;
 
+pub(crate) use environment::newer_item_type;
+pub(crate) use reader::is_nothing;
 pub use reader::secret_name;
+pub use service::{LOCAL, ManifestSource};
 
 use crate::document::Document;
 use crate::entity::{
     Application, ArtifactSource, ConfigFile, Connector, Environment, InfrastructureDefinition, Pipeline,
     Service, ServiceCommand, Workflow,
 };
+use crate::newer;
 use crate::node::Node;
 use crate::path::DocumentKind;
 use crate::{Problem, code};
@@ -38,6 +44,8 @@ pub enum View {
     Command(ServiceCommand),
     /// A config file of a service, or an override of one in an environment.
     ConfigFile(ConfigFile),
+    /// Where the manifests of a service come from.
+    ManifestSource(ManifestSource),
     /// An environment, without its config files.
     Environment(Environment),
     /// An infrastructure definition, or the service infrastructure of an old tree read as one.
@@ -88,19 +96,23 @@ fn view(reader: &mut Reader<'_>, document: &Document) -> Option<View> {
         DocumentKind::ConfigFile | DocumentKind::ConfigFileOverride => {
             View::ConfigFile(service::config_file(reader, id, path, root)?)
         }
+        DocumentKind::Manifest => View::ManifestSource(service::manifest_source(reader, root)?),
         DocumentKind::Environment => View::Environment(environment::environment(reader, id, path, root)?),
         DocumentKind::InfrastructureDefinition => {
             View::Infrastructure(environment::infrastructure(reader, id, path, root)?)
         }
         DocumentKind::ServiceInfrastructure => {
-            View::Infrastructure(environment::service_infrastructure(reader, id, path, root)?)
+            let mut newer = root.clone();
+            newer::definition(&mut newer);
+            View::Infrastructure(environment::infrastructure(reader, id, path, &newer)?)
         }
         DocumentKind::CloudProvider => View::CloudProvider(environment::connector(reader, id, path, root)?),
         DocumentKind::ArtifactServer => View::ArtifactServer(environment::connector(reader, id, path, root)?),
         DocumentKind::Workflow => View::Workflow(Box::new(workflow::workflow(reader, id, path, root)?)),
         DocumentKind::Pipeline => View::Pipeline(Box::new(pipeline::pipeline(reader, id, path, root)?)),
         kind => {
-            if let (Some(known), Some(mapping)) = (vocabulary::kept(kind), root.as_mapping()) {
+            let known = types::kept(kind, document.type_name());
+            if let (Some(known), Some(mapping)) = (known, root.as_mapping()) {
                 reader.known(mapping, kind.noun(), known);
             }
             View::Kept

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use super::vocabulary;
 use crate::entity::{Tag, ValueType, Variable};
 use crate::name::{check_publish_name, check_variable_name, is_tidy_name};
 use crate::node::{Entry, Mapping, Node, ScalarKind};
@@ -191,6 +192,7 @@ impl<'a> Reader<'a> {
         for entry in &mapping.entries {
             let key = entry.key.text.as_str();
             if known.contains(&key) || matches!(key, "harnessApiVersion" | "type") {
+                self.known_inside(key, &entry.value);
                 continue;
             }
             let message =
@@ -199,6 +201,15 @@ impl<'a> Reader<'a> {
                 .item(crate::name::shown(key))
                 .at(self.key_place(entry));
             self.warnings.push(problem);
+        }
+    }
+
+    /// Reports unknown keys of what stands under a known one.
+    fn known_inside(&mut self, key: &str, node: &Node) {
+        let Some(known) = vocabulary::inner(key) else { return };
+        let alone = node.as_mapping().into_iter();
+        for mapping in alone.chain(node.as_sequence().into_iter().flatten().filter_map(Node::as_mapping)) {
+            self.known(mapping, &format!("`{key}`"), known);
         }
     }
 

@@ -1,7 +1,7 @@
 //! Services with their artifact sources, commands and config files (`behaviour.md` 5.2).
 
 use super::reader::{Reader, rest};
-use super::vocabulary;
+use super::{properties, types, vocabulary};
 use crate::EntityId;
 use crate::entity::{ArtifactSource, CommandUnit, ConfigFile, Service, ServiceCommand};
 use crate::node::Node;
@@ -37,6 +37,10 @@ pub(crate) fn service(
         sources: Vec::new(),
         commands: Vec::new(),
         config_files: Vec::new(),
+        manifest_store: None,
+        manifest_skip_versioning: false,
+        manifests: Vec::new(),
+        values: Vec::new(),
         tags: reader.tags(mapping),
     })
 }
@@ -62,10 +66,14 @@ pub(crate) fn source(
     root: &Node,
 ) -> Option<ArtifactSource> {
     let mapping = reader.mapping(root, "artifact source")?;
+    let kind = reader.needed(mapping, "type", root, "artifact source");
+    if let Some(known) = types::artifact_source(&kind) {
+        reader.known(mapping, "artifact source", known);
+    }
     Some(ArtifactSource {
         id: id.clone(),
         name: path.name.clone(),
-        kind: reader.needed(mapping, "type", root, "artifact source"),
+        kind,
         server_name: reader.filled(mapping, "serverName"),
         properties: rest(mapping, &["harnessApiVersion", "type", "serverName"]),
     })
@@ -79,6 +87,11 @@ pub(crate) fn command(reader: &mut Reader<'_>, path: &DocumentPath, root: &Node)
     for item in reader.list(mapping, "commandUnits") {
         let Some(unit) = reader.mapping(item, "commandUnits") else { continue };
         let kind = reader.needed(unit, "commandUnitType", item, "command unit");
+        if let Some(known) = properties::command_unit(&kind) {
+            let shared = ["commandUnitType", "deploymentType", "name", "variables"];
+            let known: Vec<&str> = known.iter().copied().chain(shared).collect();
+            reader.known(unit, "command unit", &known);
+        }
         let name = reader.filled(unit, "name").unwrap_or_else(|| kind.clone());
         units.push(CommandUnit { name, kind, properties: rest(unit, &["name", "commandUnitType"]) });
     }
@@ -86,6 +99,28 @@ pub(crate) fn command(reader: &mut Reader<'_>, path: &DocumentPath, root: &Node)
         name: path.name.clone(),
         kind: reader.needed(mapping, "type", root, "service command"),
         units,
+    })
+}
+
+/// What `Services/<svc>/Manifests/Index.yaml` says of where the manifests of a service come from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ManifestSource {
+    /// `storeType`; [`LOCAL`] when the document does not say it.
+    pub store: String,
+    /// `skipVersioningForAllK8sObjects`.
+    pub skip_versioning: bool,
+}
+
+/// `storeType` of manifests and values whose files lie in the tree itself.
+pub const LOCAL: &str = "Local";
+
+/// `Services/<svc>/Manifests/Index.yaml`.
+pub(crate) fn manifest_source(reader: &mut Reader<'_>, root: &Node) -> Option<ManifestSource> {
+    let mapping = reader.mapping(root, "manifest")?;
+    reader.known(mapping, "manifest", vocabulary::MANIFEST);
+    Some(ManifestSource {
+        store: reader.filled(mapping, "storeType").unwrap_or_else(|| LOCAL.to_owned()),
+        skip_versioning: reader.flag(mapping, "skipVersioningForAllK8sObjects"),
     })
 }
 

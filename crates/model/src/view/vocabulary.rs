@@ -1,9 +1,7 @@
 //! The keys that FirstGen documents hold (`yaml-vocabulary.md` 2, 3; `wire.md` 4.5). Others are kept and reported. `harnessApiVersion` and `type`
 //! are known everywhere.
 
-use crate::path::DocumentKind;
-
-type Keys = &'static [&'static str];
+pub(crate) type Keys = &'static [&'static str];
 
 pub(crate) const APPLICATION: Keys = &[
     "description",
@@ -69,6 +67,18 @@ pub(crate) const CONFIG_FILE: Keys = &[
     "description",
     "configOverrideType",
     "encryptedFileName",
+];
+pub(crate) const MANIFEST: Keys = &[
+    "storeType",
+    "helmChartConfig",
+    "gitFileConfig",
+    "enableCollection",
+    "helmCommandFlag",
+    "skipVersioningForAllK8sObjects",
+    "customSourceConfig",
+    "pollForChanges",
+    "kustomizeConfig",
+    "helmValuesYamlFilePaths",
 ];
 pub(crate) const WORKFLOW: Keys = &[
     "envName",
@@ -148,173 +158,77 @@ pub(crate) const SKIP_CONDITION: Keys = &["type", "expression"];
 pub(crate) const RUNTIME_INPUTS: Keys =
     &["runtimeInputVariables", "timeout", "timeoutAction", "userGroupNames"];
 
-/// Keys of cloud providers and artifact servers by their type; `None` for types that nobody has listed.
-pub(crate) fn connector(kind: &str) -> Option<Keys> {
-    Some(match kind {
-        "AWS" => &[
-            "secretKey",
-            "accessKey",
-            "accessKeySecretId",
-            "assumeCrossAccountRole",
-            "useEc2IamCredentials",
-            "usageRestrictions",
-            "tag",
-            "useIRSA",
-            "defaultRegion",
-            "crossAccountAttributes",
-        ],
-        "AZURE" => &["clientId", "key", "tenantId", "usageRestrictions", "azureEnvironmentType"],
-        "GCP" => &[
-            "serviceAccountKeyFileContent",
-            "skipValidation",
-            "useDelegate",
-            "useDelegateSelectors",
-            "delegateSelectors",
-            "certValidationRequired",
-            "usageRestrictions",
-        ],
-        "KUBERNETES_CLUSTER" => &[
-            "skipValidation",
-            "useKubernetesDelegate",
-            "usageRestrictions",
-            "masterUrl",
-            "continuousEfficiencyConfig",
-            "delegateName",
-            "password",
-            "serviceAccountToken",
-            "delegateSelectors",
-            "username",
-            "usernameSecretId",
-            "caCert",
-            "clientCert",
-            "clientKey",
-            "clientKeyPassphrase",
-            "clientKeyPassPhrase",
-            "clientKeyAlgorithm",
-            "authType",
-            "useEncryptedUsername",
-            "oidcClientId",
-            "oidcIdentityProviderUrl",
-            "oidcPassword",
-            "oidcSecret",
-            "oidcScopes",
-            "oidcUsername",
-        ],
-        "PCF" => &[
-            "endpointUrl",
-            "password",
-            "usageRestrictions",
-            "username",
-            "usernameSecretId",
-            "skipValidation",
-        ],
-        "PHYSICAL_DATA_CENTER" => &["usageRestrictions"],
-        "SPOT_INST" => &["spotInstAccountId", "spotInstToken", "usageRestrictions"],
-        "HTTP_HELM_REPO" => &["url", "password", "username", "usageRestrictions"],
-        "DOCKER" => {
-            &["url", "password", "username", "usageRestrictions", "skipValidation", "delegateSelectors"]
-        }
-        "JENKINS" => &[
-            "password",
-            "url",
-            "username",
-            "token",
-            "authMechanism",
-            "useConnectorUrlForJobExecution",
-            "usageRestrictions",
-        ],
-        "NEXUS" => &[
-            "url",
-            "password",
-            "username",
-            "usageRestrictions",
-            "version",
-            "delegateSelectors",
-            "skipValidation",
-        ],
-        "ARTIFACTORY" => {
-            &["url", "password", "username", "usageRestrictions", "skipValidation", "delegateSelectors"]
-        }
-        "BAMBOO" => &["password", "url", "username", "usageRestrictions"],
-        "AMAZON_S3_HELM_REPO" => &["bucket", "cloudProvider", "region", "usageRestrictions"],
-        "GCS_HELM_REPO" => &["bucket", "cloudProvider", "usageRestrictions"],
-        _ => return None,
-    })
+/// Keys of the mappings under these keys, or of the mappings in the list there, wherever they stand.
+const INNER: [(&str, Keys); 11] = [
+    ("gitFileConfig", GIT_FILES),
+    (
+        "helmChartConfig",
+        &["chartName", "connectorName", "chartVersion", "chartUrl", "basePath", "helmVersion"],
+    ),
+    ("notificationRules", NOTIFICATION_RULE),
+    ("usageRestrictions", &["appEnvRestrictions"]),
+    ("appEnvRestrictions", &["appFilter", "envFilter"]),
+    ("appFilter", &["filterType", "entityNames"]),
+    ("envFilter", &["filterTypes", "entityNames"]),
+    ("crossAccountAttributes", &["crossAccountRoleArn", "externalId"]),
+    ("continuousEfficiencyConfig", &["continuousEfficiencyEnabled"]),
+    ("triggerCondition", TRIGGER_CONDITION),
+    ("artifactSelections", ARTIFACT_SELECTION),
+];
+
+/// Keys of what stands under a key; `None` when nobody has listed them, or when its reader looks itself.
+pub(crate) fn inner(key: &str) -> Option<Keys> {
+    INNER.iter().find(|(known, _)| *known == key).map(|(_, keys)| *keys)
 }
 
-/// Keys of an infrastructure item by its type; `None` for types that nobody has listed.
-pub(crate) fn infrastructure_item(kind: &str) -> Option<Keys> {
-    Some(match kind {
-        "DIRECT_KUBERNETES" => &["cloudProviderName", "namespace", "releaseName"],
-        "KUBERNETES_GCP" | "GCP_KUBERNETES" => {
-            &["cloudProviderName", "clusterName", "namespace", "releaseName"]
-        }
-        "PHYSICAL_DATA_CENTER_SSH" => &[
-            "cloudProviderName",
-            "hostConnectionAttrsName",
-            // Ours: pinned host keys.
-            "hostKeys",
-            "hostNames",
-            "hostNameConvention",
-            "loadBalancerName",
-        ],
-        "PHYSICAL_DATA_CENTER_WINRM" => {
-            &["cloudProviderName", "hostNames", "winRmConnectionAttributesName", "hostNameConvention"]
-        }
-        "AWS_ECS" => &[
-            "assignPublicIp",
-            "cloudProviderName",
-            "clusterName",
-            "executionRole",
-            "launchType",
-            "region",
-            "securityGroupIds",
-            "subnetIds",
-            "vpcId",
-        ],
-        "AWS_AWS_LAMBDA" => &[
-            "cloudProviderName",
-            "iamRole",
-            "region",
-            "securityGroupIds",
-            "subnetIds",
-            "vpcId",
-            "expressions",
-        ],
-        "CUSTOM" => &["deploymentTypeTemplateVersion", "infraVariables", "customDeploymentName"],
-        _ => return None,
-    })
-}
-
-/// Keys of documents that are kept and not read further; `None` where nobody has listed them.
-pub(crate) fn kept(kind: DocumentKind) -> Option<Keys> {
-    Some(match kind {
-        DocumentKind::Tags => &["tag"],
-        DocumentKind::NotificationGroup => &["addresses", "defaultNotificationGroupForAccount"],
-        DocumentKind::Governance => &["disableAllDeployments", "timeRangeBasedFreezeConfigs"],
-        DocumentKind::Trigger => &[
-            "continueWithDefaultValues",
-            "executionName",
-            "executionType",
-            "triggerCondition",
-            "workflowVariables",
-            "artifactSelections",
-            "manifestSelections",
-            "description",
-            "tags",
-        ],
-        DocumentKind::Manifest => &[
-            "storeType",
-            "helmChartConfig",
-            "gitFileConfig",
-            "enableCollection",
-            "helmCommandFlag",
-            "skipVersioningForAllK8sObjects",
-            "customSourceConfig",
-            "pollForChanges",
-            "kustomizeConfig",
-            "helmValuesYamlFilePaths",
-        ],
-        _ => return None,
-    })
-}
+const GIT_FILES: Keys = &[
+    "branch",
+    "commitId",
+    "connectorName",
+    "filePath",
+    "filePathList",
+    "repoName",
+    "serviceSpecFilePath",
+    "taskSpecFilePath",
+    "useBranch",
+    "useInlineServiceDefinition",
+];
+const NOTIFICATION_RULE: Keys = &[
+    "conditions",
+    "executionScope",
+    "notificationGroups",
+    "notificationGroupAsExpression",
+    "userGroupAsExpression",
+    "userGroupNames",
+    "userGroupIds",
+    "userGroupExpression",
+];
+const TRIGGER_CONDITION: Keys = &[
+    "action",
+    "actions",
+    "appManifestName",
+    "artifactFilter",
+    "artifactStreamName",
+    "branchName",
+    "branchRegex",
+    "checkFileContentChanged",
+    "cronDescription",
+    "cronExpression",
+    "eventType",
+    "filePaths",
+    "gitConnectorName",
+    "manifestName",
+    "onNewArtifact",
+    "onNewArtifactOnly",
+    "pipelineName",
+    "regex",
+    "releaseActions",
+    "repoName",
+    "repositoryType",
+    "serviceName",
+    "versionRegex",
+    "webhookSecret",
+    "workflowName",
+];
+const ARTIFACT_SELECTION: Keys =
+    &["artifactFilter", "artifactStreamName", "pipelineName", "regex", "serviceName", "workflowName"];

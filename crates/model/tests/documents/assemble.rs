@@ -162,3 +162,50 @@ fn a_config_file_content_that_comes_later_is_found() {
         format!("{base}/Config Files/app.properties")
     );
 }
+
+#[test]
+fn manifests_and_values_belong_to_their_service_and_environment() {
+    let (service, environment) =
+        (format!("{APP}/Services/cart/Index.yaml"), format!("{APP}/Environments/prod/Index.yaml"));
+    let mut builder = CatalogBuilder::new("acc");
+    let (first, _) = builder.apply(1, rows(&shop(), 1), &[]);
+    let before = &first.services[&id(&service)];
+    assert_eq!((before.manifest_store.as_deref(), before.manifest_skip_versioning), (None, false));
+
+    let index = "harnessApiVersion: '1.0'\ntype: APPLICATION_MANIFEST\nstoreType: Local\n";
+    let manifests = format!("{APP}/Services/cart/Manifests");
+    let overrides = format!("{APP}/Environments/prod/Values");
+    let files = tree(&[
+        (&format!("{manifests}/Index.yaml"), &format!("{index}skipVersioningForAllK8sObjects: true\n")),
+        (&format!("{manifests}/Files/templates/web.yaml"), "{{ not: yaml"),
+        (&format!("{manifests}/Files/values.yaml"), "a: 1"),
+        (&format!("{APP}/Services/cart/Values/values.yaml"), "a: 2"),
+        (&format!("{overrides}/Index.yaml"), index),
+        (&format!("{overrides}/values.yaml"), "a: 3"),
+        (&format!("{overrides}/Services/cart/values.yaml"), "a: 4"),
+    ]);
+    let (second, problems) = builder.apply(2, rows(&files, 2), &[]);
+    assert_eq!(problems, vec![]);
+    let cart = &second.services[&id(&service)];
+    assert_eq!((cart.manifest_store.as_deref(), cart.manifest_skip_versioning), (Some("Local"), true));
+    assert_eq!(cart.manifests.len(), 1);
+    assert_eq!(cart.manifests[0].path, "templates/web.yaml");
+    assert_eq!(cart.manifests[0].document, format!("{manifests}/Files/templates/web.yaml"));
+    let values =
+        [format!("{manifests}/Files/values.yaml"), format!("{APP}/Services/cart/Values/values.yaml")];
+    assert_eq!(cart.values, values);
+    let values: Vec<_> = second.environments[&id(&environment)]
+        .values
+        .iter()
+        .map(|one| (one.service_name.as_deref(), one.document.as_str()))
+        .collect();
+    let of_cart = format!("{overrides}/Services/cart/values.yaml");
+    assert_eq!(
+        values,
+        [(None, format!("{overrides}/values.yaml").as_str()), (Some("cart"), of_cart.as_str())]
+    );
+
+    let gone = id(&format!("{manifests}/Files/templates/web.yaml"));
+    let (third, _) = builder.apply(3, [], &[gone]);
+    assert_eq!(third.services[&id(&service)].manifests, []);
+}

@@ -1,13 +1,21 @@
 use std::collections::BTreeSet;
 
 use manifold_model::import::{ImportCheck, PreparedDocument, check, check_one, lint};
+use manifold_model::unused::Offer;
 
 use crate::tree::{clean, shop, sources, told, tree};
 
-fn kinds() -> BTreeSet<String> {
-    ["DC_NODE_SELECT", "COMMAND", "HTTP", "ARTIFACT_CHECK", "SHELL_SCRIPT", "BARRIER"]
-        .map(str::to_owned)
-        .into()
+fn offer() -> Offer {
+    let kinds = ["DC_NODE_SELECT", "COMMAND", "HTTP", "ARTIFACT_CHECK", "SHELL_SCRIPT", "BARRIER"];
+    Offer {
+        steps: kinds.map(|kind| (kind.to_owned(), BTreeSet::new())).into(),
+        infrastructures: ["PHYSICAL_DATA_CENTER_SSH".to_owned()].into(),
+    }
+}
+
+/// What is kept in the shop and not run.
+fn notifications() -> String {
+    "KEY_NOT_USED Setup/Applications/Shop/Workflows/roll-cart.yaml:11".to_owned()
 }
 
 fn of<'c>(check: &'c ImportCheck, path: &str) -> &'c PreparedDocument {
@@ -18,8 +26,8 @@ fn of<'c>(check: &'c ImportCheck, path: &str) -> &'c PreparedDocument {
 fn the_shop_is_clean_and_canonical_already() {
     let files = shop();
     assert!(files.len() > 14);
-    let check = lint(&sources(&files), Some(&kinds()));
-    clean(&check);
+    let check = lint(&sources(&files), Some(&offer()));
+    assert_eq!((told(&check.errors), told(&check.warnings)), (vec![], vec![notifications()]));
     for (path, bytes) in &files {
         let prepared = of(&check, path);
         assert_eq!(String::from_utf8_lossy(&prepared.body), String::from_utf8_lossy(bytes), "{path}");
@@ -50,10 +58,11 @@ fn what_is_kept_and_not_run_is_told_with_its_place() {
         ("README.md", "hello"),
         (".git/config", "x"),
     ]));
-    let check = lint(&sources(&files), Some(&kinds()));
+    let check = lint(&sources(&files), Some(&offer()));
     assert_eq!(told(&check.errors), Vec::<String>::new());
     let odd = "Setup/Applications/Shop/Workflows/odd.yaml";
     let mut expected = vec![
+        notifications(),
         "IMPORT_PASSED_OVER .git/config:1".to_owned(),
         "IMPORT_PASSED_OVER README.md:1".to_owned(),
         "DOCUMENT_NOT_USED Setup/Applications/Shop/Triggers/t.yaml:1".to_owned(),
@@ -231,6 +240,10 @@ fn files_are_bytes_and_config_contents_may_end_in_yaml() {
         (&format!("{base}/Config Files/app.yaml"), "{{ not yaml"),
         (&format!("{base}/Config Files/app.yaml.yaml"), document),
         (&format!("{base}/Manifests/Files/templates/x.yaml"), "{{ .Values }}: : :\n\t"),
+        (
+            &format!("{base}/Manifests/Index.yaml"),
+            "harnessApiVersion: '1.0'\ntype: APPLICATION_MANIFEST\nstoreType: Local\n",
+        ),
         (&format!("{base}/Values/values.yaml"), "{{"),
     ]);
     let check = lint(&sources(&files), None);
@@ -263,4 +276,156 @@ fn importing_an_export_changes_nothing() {
         first.documents.iter().map(|document| (document.path.path.clone(), document.body.to_vec())).collect();
     let second = check(&sources(&files), None);
     assert_eq!(first, second);
+}
+
+const APP: &str = "Setup/Applications/Shop";
+
+fn old(kind: &str, provider: &str, keys: &str) -> String {
+    format!(
+        "harnessApiVersion: '1.0'\ntype: {kind}\ncomputeProviderName: far away\ncomputeProviderType: {provider}\ndeploymentType: SSH\ninfraMappingType: {kind}\nserviceName: cart\n{keys}"
+    )
+}
+
+#[test]
+fn a_service_infrastructure_becomes_an_infrastructure_definition() {
+    let folder = format!("{APP}/Environments/prod/Service Infrastructure");
+    let mut files = shop();
+    files.extend(tree(&[
+        (
+            &format!("{folder}/lab (a): 1.yaml"),
+            &old(
+                "PHYSICAL_DATA_CENTER_SSH",
+                "PHYSICAL_DATA_CENTER",
+                "connection: key\nhostNames:\n    - a\n    - b\n",
+            ),
+        ),
+        (
+            &format!("{folder}/k8s.yaml"),
+            &old(
+                "DIRECT_KUBERNETES",
+                "DIRECT",
+                "masterUrl: https://k.test\nnamespace: n\npassword: ''\nusername: null\n",
+            ),
+        ),
+        (
+            &format!("{folder}/aws.yaml"),
+            &old(
+                "AWS_SSH",
+                "AWS",
+                "connectionType: key\nregion: r\ntags:\n- key: role\n  value: web\nodd: 1\n",
+            ),
+        ),
+    ]));
+    let check = check(&sources(&files), None);
+    assert_eq!(check.errors, vec![]);
+    let newer = format!("{APP}/Environments/prod/Infrastructure Definitions");
+    let body = |name: &str| {
+        let path = format!("{newer}/{name}.yaml");
+        let found = check.documents.iter().find(|document| document.path.path == path).unwrap();
+        assert_eq!(found.came_as, format!("{folder}/{name}.yaml"));
+        String::from_utf8(found.body.to_vec()).unwrap()
+    };
+    let head = |provider: &str| {
+        format!(
+            "harnessApiVersion: '1.0'\ntype: INFRA_DEFINITION\ncloudProviderType: {provider}\ndeploymentType: SSH\ninfrastructure:\n"
+        )
+    };
+    let scoped = "scopedServices:\n- cart\n";
+    assert_eq!(
+        body("lab (a): 1"),
+        format!(
+            "{}- type: PHYSICAL_DATA_CENTER_SSH\n  cloudProviderName: far away\n  hostConnectionAttrsName: key\n  hostNames:\n  - a\n  - b\n{scoped}",
+            head("PHYSICAL_DATA_CENTER")
+        )
+    );
+    assert_eq!(
+        body("k8s"),
+        format!(
+            "{}- type: DIRECT_KUBERNETES\n  cloudProviderName: far away\n  masterUrl: https://k.test\n  namespace: n\n  password: ''\n  username: null\n{scoped}",
+            head("KUBERNETES_CLUSTER")
+        )
+    );
+    assert_eq!(
+        body("aws"),
+        format!(
+            "{}- type: AWS_SSH\n  awsInstanceFilter:\n    tags:\n    - key: role\n      value: web\n  cloudProviderName: far away\n  hostConnectionAttrsName: key\n  odd: 1\n  region: r\n{scoped}",
+            head("AWS")
+        )
+    );
+    let warnings = told(&check.warnings);
+    assert!(warnings.contains(&format!("SERVICE_INFRASTRUCTURE {folder}/k8s.yaml:1")), "{warnings:?}");
+    let places: Vec<&str> = check.unresolved.iter().map(|reference| reference.place.path.as_str()).collect();
+    assert_eq!(
+        places,
+        [format!("{folder}/aws.yaml"), format!("{folder}/k8s.yaml"), format!("{folder}/lab (a): 1.yaml")]
+    );
+}
+
+#[test]
+fn a_service_infrastructure_does_not_take_the_name_of_a_definition() {
+    let path = format!("{APP}/Environments/prod/Service Infrastructure/eu.yaml");
+    let mut files = shop();
+    files.extend(tree(&[(
+        &path,
+        &old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n"),
+    )]));
+    assert_eq!(told(&check(&sources(&files), None).errors), vec![format!("NAME_TAKEN {path}:1")]);
+
+    // What became of it, written over the old tree, is no clash.
+    let racks = format!("{APP}/Environments/prod/Service Infrastructure/racks.yaml");
+    let mut files = shop();
+    let text = old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n");
+    files.extend(tree(&[(&racks, &text)]));
+    let first = check(&sources(&files), None);
+    let newer = first.documents.iter().find(|document| document.came_as == racks).unwrap();
+    files.push((newer.path.path.clone(), newer.body.to_vec()));
+    let second = check(&sources(&files), None);
+    assert_eq!(second.errors, vec![]);
+    assert_eq!(second.documents.len(), first.documents.len());
+}
+
+#[test]
+fn older_keys_of_a_workflow_are_written_newer() {
+    let path = format!("{APP}/Workflows/old.yaml");
+    let text = "harnessApiVersion: '1.0'
+type: BASIC
+envName: prod
+phases:
+    - type: SSH
+      computeProviderName: data centre
+      infraMappingName: eu
+      name: Phase 1
+      phaseSteps:
+        - type: PROVISION_NODE
+          name: Prepare
+          stepsInParallel: false
+      serviceName: cart
+      templateExpressions:
+        - expression: ${where}
+          fieldName: infraMappingId
+templatized: true
+";
+    let check = check_one(&path, text.as_bytes(), None);
+    assert_eq!(told(&check.warnings), vec![format!("WRITTEN_NEWER {path}:7")]);
+    let newer = "harnessApiVersion: '1.0'
+type: BASIC
+envName: prod
+phases:
+- type: SSH
+  name: Phase 1
+  computeProviderName: data centre
+  infraDefinitionName: eu
+  phaseSteps:
+  - type: INFRASTRUCTURE_NODE
+    name: Prepare
+    stepsInParallel: false
+  serviceName: cart
+  templateExpressions:
+  - expression: ${where}
+    fieldName: infraDefinitionId
+templatized: true
+";
+    assert_eq!(std::str::from_utf8(&check.documents[0].body).unwrap(), newer);
+    let again = check_one(&path, newer.as_bytes(), None);
+    assert_eq!((again.warnings, &again.documents[0].body), (vec![], &check.documents[0].body));
 }

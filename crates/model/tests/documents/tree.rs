@@ -48,7 +48,9 @@ pub fn rows(files: &[(String, Vec<u8>)], revision: u64) -> Vec<Row<'_>> {
         .map(|(path, body)| Row {
             id: id(path),
             path,
-            is_file: path.ends_with(".properties") || path.contains("/Manifests/Files/"),
+            is_file: path.ends_with(".properties")
+                || path.ends_with("/values.yaml")
+                || path.contains("/Manifests/Files/"),
             body,
             revision,
         })
