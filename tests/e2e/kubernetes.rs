@@ -7,4 +7,5 @@ mod ownership;
 mod rolling;
 mod starts;
 mod steps;
+mod way_back;
 mod world;
