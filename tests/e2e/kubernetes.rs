@@ -1,5 +1,10 @@
 //! The same workflow in every cluster: the real binary on two real API servers, looked at with `kubectl`.
 
+mod blue_green;
+mod canary;
 mod cluster_tree;
+mod ownership;
 mod rolling;
+mod starts;
+mod steps;
 mod world;
