@@ -29,6 +29,9 @@ const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// What a task keeps of its time to end by itself and say why: at most this, and a twentieth.
 const LONGEST_MARGIN: Duration = Duration::from_secs(2);
 
+/// Bytes of manifests that an export step hands on: they travel with every task that inherits them.
+const EXPORT_LIMIT: usize = 1 << 20;
+
 /// A task that is being done.
 pub struct Job<'a> {
     /// The task.
@@ -191,8 +194,15 @@ impl<'a> Job<'a> {
     /// The output of an export step: the rendered text, sealed when a secret is in it.
     ///
     /// # Errors
-    /// It cannot be sealed.
+    /// It is too large, or cannot be sealed.
     pub async fn exported(&self, rendering: Rendering) -> Result<Outputs, Failure> {
+        if rendering.text.len() > EXPORT_LIMIT {
+            let bytes = rendering.text.len();
+            let message =
+                format!("the rendered manifests have {bytes} bytes, {EXPORT_LIMIT} can be exported");
+            return Err(Failure::new(FailureClass::Application, code!("K8S_MANIFESTS_TOO_LARGE"), message)
+                .hint("let the steps render the manifests themselves"));
+        }
         let value = match rendering.secret {
             true => {
                 let sealed = self.context.resolver.seal(output::MANIFESTS, &rendering.text).await?;

@@ -7,6 +7,7 @@ mod blue_green;
 mod canary;
 mod cluster;
 mod leg;
+mod promises;
 mod rendering;
 mod rollout;
 mod suites;
