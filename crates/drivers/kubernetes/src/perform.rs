@@ -60,12 +60,13 @@ pub async fn perform(
     let total = Duration::from_millis(task.timeout_ms);
     let margin = LONGEST_MARGIN.min(total / 20);
     let deadline = Instant::now() + total.saturating_sub(margin);
-    let work = run(clusters, helm, task, kubernetes, context, deadline).boxed();
+    let time = (deadline, margin * 4 / 5);
+    let work = run(clusters, helm, task, kubernetes, context, time).boxed();
     let ended = tokio::select! {
         biased;
         () = context.cancel.cancelled() => None,
-        // What the work does after its deadline (write down that it failed) has half of the margin.
-        ended = timeout_at(deadline + margin / 2, work) => Some(ended),
+        // What the work does after its deadline (write down that it failed) has most of the margin.
+        ended = timeout_at(deadline + margin * 9 / 10, work) => Some(ended),
     };
     let mut outcome = match ended {
         None => Outcome::of(TaskResult::Cancelled),
@@ -83,9 +84,9 @@ async fn run(
     task: &Task,
     kubernetes: &KubernetesTask,
     context: &Context,
-    deadline: Instant,
+    time: (Instant, Duration),
 ) -> Result<Outputs, Failure> {
-    Job::begin(clusters, helm, task, kubernetes, context, deadline).await?.act().await
+    Job::begin(clusters, helm, task, kubernetes, context, time).await?.act().await
 }
 
 fn late(task: &Task) -> Failure {
@@ -111,7 +112,8 @@ pub async fn probe(
     let deadline = Instant::now() + PROBE_LIMIT;
     let look = async {
         let resolver = context.resolver.as_ref();
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let time = (deadline, Duration::ZERO);
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         record::read(&cluster, &Place::of(&kubernetes.namespace, &kubernetes.release)).await
     };
     // A cluster that cannot be asked now is asked again by performing, which goes on where it was left.
@@ -132,11 +134,11 @@ impl<'a> Job<'a> {
         task: &'a Task,
         kubernetes: &'a KubernetesTask,
         context: &'a Context,
-        deadline: Instant,
+        time: (Instant, Duration),
     ) -> Result<Self, Failure> {
         let resolver = context.resolver.as_ref();
         label::check_release(&kubernetes.release)?;
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         let place = Place::of(&kubernetes.namespace, &kubernetes.release);
         Ok(Self { task, kubernetes, context, cluster, place, helm })
     }
