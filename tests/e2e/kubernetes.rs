@@ -2,9 +2,10 @@
 
 mod blue_green;
 mod canary;
-mod cluster_tree;
+pub mod cluster_tree;
+mod crash;
 mod ownership;
 mod rolling;
 mod starts;
 mod steps;
-mod world;
+pub mod world;
