@@ -1,0 +1,29 @@
+//! SIGINT and SIGTERM, heard from one place on: none is lost between two waits.
+
+use anyhow::{Context, Result};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals.
+pub struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    /// From now on they no longer end the process.
+    ///
+    /// # Errors
+    /// The system does not let them be heard.
+    pub fn listen() -> Result<Self> {
+        let heard = |kind| signal(kind).context("listen for signals");
+        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
+    }
+
+    /// The next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
