@@ -9,6 +9,7 @@ use futures::stream::{self, BoxStream, StreamExt};
 use manifold_driver::{OpenCredential, Resolver, SecretBytes};
 use manifold_model::secret::SshMethod;
 use manifold_model::task::ArtifactFile;
+use manifold_model::view::secret_name;
 use manifold_model::{Failure, FailureClass, SecretId, code};
 use russh_sftp::client::SftpSession;
 use serde_json::{Map, Value};
@@ -98,12 +99,6 @@ pub struct ServerAccess {
     /// Name of an SSH credential.
     credential: Option<OpenCredential>,
     pinned: Vec<String>,
-}
-
-/// The name in a secret reference: `secretName:x`, `<manager>:x` (`wire.md` 4.4), or a bare name.
-#[must_use]
-pub fn secret_name(reference: &str) -> &str {
-    reference.split_once(':').map_or(reference, |(_, name)| name)
 }
 
 fn text_of(map: &Map<String, Value>, keys: &[&str]) -> Option<String> {
@@ -379,6 +374,5 @@ mod tests {
         assert!(Location::read("ftp://x/y", None).is_err());
         assert_eq!(Location::Http("https://x/a/b.tgz?t=1".into()).file_name(), Some("b.tgz".into()));
         assert_eq!(Location::Http("https://x/a/".into()).file_name(), None);
-        assert_eq!(secret_name("secretName:a"), "a");
     }
 }
