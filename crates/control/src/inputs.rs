@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use manifold_model::EntityId;
 use manifold_model::entity::Service;
 use manifold_model::request::{ExecutionType, VariableInput};
+use manifold_model::{EntityId, Problem, code};
 use manifold_plan::Facts;
 pub use manifold_plan::{Candidate, InputVariable, Options};
 
@@ -70,8 +70,22 @@ impl Control {
     ) -> Result<Vec<Arc<Service>>> {
         authorise(actor, Action::Read, Resource::Account)?;
         let snapshot = self.snapshot().await?;
-        manifold_plan::artifact_needs(&snapshot.catalog, entity, kind, given)
-            .map_err(|problems| Error::Refused { problems })
+        let kinds = self.kinds.kinds();
+        let (entity, given) = (entity.clone(), given.to_vec());
+        // Manifests are looked through, which takes a while when they are large.
+        let needs = tokio::task::spawn_blocking(move || {
+            let facts = Facts { files: &*snapshot, ..Facts::new(&kinds) };
+            manifold_plan::artifact_needs(&snapshot.catalog, &facts, &entity, kind, &given)
+        })
+        .await;
+        match needs {
+            Ok(needs) => needs.map_err(|problems| Error::Refused { problems }),
+            Err(error) => {
+                tracing::error!(%error, "looking for artifact needs broke off");
+                let message = "the look for what needs an artifact broke off";
+                Err(Error::unavailable(Problem::new(code!("PLANNING_BROKE_OFF"), message)))
+            }
+        }
     }
 
     /// Names of all secrets, credentials among them.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use manifold_model::assemble::{CatalogBuilder, Row};
 use manifold_model::catalog::Catalog;
 use manifold_model::{EntityId, Millis, Problem};
+use manifold_plan::{FileState, Files};
 use manifold_store::DocumentRow;
 use tokio::sync::RwLock;
 
@@ -49,6 +50,16 @@ impl Snapshot {
             .range(folder.to_owned()..)
             .map(|(_, row)| row)
             .take_while(move |row| row.path.starts_with(folder))
+    }
+}
+
+/// The files as of the snapshot's revision.
+impl Files for Snapshot {
+    fn text(&self, document: &str) -> FileState<'_> {
+        self.documents
+            .get(document)
+            .filter(|row| row.is_file)
+            .map_or(FileState::Missing, |row| FileState::Known(&row.body))
     }
 }
 

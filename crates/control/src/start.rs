@@ -130,7 +130,7 @@ impl Control {
         request: &StartRequest,
         artifacts: Vec<Artifact>,
     ) -> Result<Plan> {
-        let kinds = self.kinds.kinds();
+        let (kinds, capabilities) = (self.kinds.kinds(), self.kinds.capabilities());
         let secrets = self.secret_names().await?;
         let (max_legs, now) = (self.limits.infrastructures_per_stage as usize, self.now());
         let lock_queue_limit = self.limits.lock_queue as usize;
@@ -138,6 +138,8 @@ impl Control {
         let planned = tokio::task::spawn_blocking(move || {
             let facts = Facts {
                 artifacts: &artifacts,
+                files: &*snapshot,
+                capabilities: Some(&capabilities),
                 secrets: Some(&secrets),
                 max_legs,
                 lock_queue_limit,

@@ -14,6 +14,7 @@ use crate::decide::Decider;
 use crate::hosts;
 use crate::instances::{HOSTS_IN_FLIGHT, is_on_hosts};
 use crate::kinds::{ARTIFACT_CHECK, BARRIER, NODE_SELECT};
+use crate::kubernetes;
 use crate::place::{Part, Spot};
 use crate::render::{Made, payload, text};
 use crate::state::{Settled, TaskVerdict, intervention_timer, retry_timer};
@@ -26,6 +27,10 @@ impl<'a> Decider<'a> {
             && self.map.artifact(self.state, spot.part).is_none()
         {
             let reason = "there is no artifact of an earlier successful deployment on this target".to_owned();
+            self.emit(EventKind::StepSkipped { step: spot.step.key, reason });
+            return;
+        }
+        if let Some(reason) = kubernetes::nothing_to_undo(&self.scope(spot.part, Some(spot.step), None)) {
             self.emit(EventKind::StepSkipped { step: spot.step.key, reason });
             return;
         }
@@ -165,7 +170,7 @@ impl<'a> Decider<'a> {
                 log: Task::log_of(self.id, step.key, attempt, host),
                 timeout_ms: step.timeout_ms,
                 selectors: made.selectors,
-                capabilities: Vec::new(),
+                capabilities: step.capabilities.clone(),
                 payload: made.payload,
                 step: Some(TaskStep {
                     execution: self.id.clone(),

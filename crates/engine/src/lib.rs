@@ -17,6 +17,7 @@ mod fold;
 mod hosts;
 mod instances;
 mod kinds;
+mod kubernetes;
 mod leg;
 mod pipeline;
 mod place;

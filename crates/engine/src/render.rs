@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use manifold_expression::{ExpressionError, Mode, Scope, Value, capture, render};
 use manifold_model::plan::StepPlan;
-use manifold_model::task::{HostTarget, HttpTask, NoopTask, Payload, ScriptTask};
+use manifold_model::task::{HostTarget, HttpTask, MAX_PAYLOAD, NoopTask, Payload, ScriptTask};
 use manifold_model::{Failure, FailureClass, Hole, Piece, Rendered, code};
 use serde_json::{Map as Json, Value as JsonValue};
 
 use crate::command;
+use crate::kubernetes;
 use crate::scope::{LegScope, WINGS_PATHS};
 
 /// Most values kept per attempt for people; a manifest with more is cut there.
@@ -35,23 +36,63 @@ pub(crate) struct Renderer<'a> {
 /// What cannot be rendered, as the failure of the step.
 pub(crate) fn payload(step: &StepPlan, scope: &LegScope<'_>) -> Result<Made, Failure> {
     let mut renderer = Renderer { scope, values: BTreeMap::new() };
+    let mut selectors = Vec::new();
     let payload = match step.task_kind.as_str() {
         "COMMAND" => Payload::Command(command::command(step, &mut renderer)?),
         "SHELL_SCRIPT" | "SHELL_SCRIPT_ON_HOST" => Payload::Script(script(step, &mut renderer)?),
         "HTTP" => Payload::Http(http(step, &mut renderer)?),
         "NOOP" => Payload::Noop(noop(step, &mut renderer)?),
+        kind if kubernetes::is_kind(kind) => {
+            let (task, wanted) = kubernetes::task(step, &mut renderer)?;
+            selectors.extend(wanted);
+            Payload::Kubernetes(Box::new(task))
+        }
         other => {
             let message = format!("steps of kind {other} cannot be turned into a task by this server");
             return Err(Failure::new(FailureClass::Application, code!("STEP_KIND_UNKNOWN"), message)
                 .hint("remove the step, or run a version that knows the kind"));
         }
     };
-    let mut selectors = Vec::new();
     for selector in list(&step.properties, "delegateSelectors") {
         selectors.push(renderer.known("delegateSelectors", &selector)?);
     }
+    selectors.sort();
+    selectors.dedup();
     let Renderer { values, .. } = renderer;
+    check_size(&payload)?;
     Ok(Made { payload, selectors, values })
+}
+
+/// Refuses what would not fit into a message to a delegate.
+fn check_size(payload: &Payload) -> Result<(), Failure> {
+    let mut counter = Counter(0);
+    let written = serde_json::to_writer(&mut counter, payload);
+    if written.is_ok() && counter.0 <= MAX_PAYLOAD {
+        return Ok(());
+    }
+    let message = format!(
+        "what the step has to tell a delegate is larger than {} KiB with its expressions resolved",
+        MAX_PAYLOAD / 1024
+    );
+    Err(Failure::new(FailureClass::Application, code!("TASK_TOO_LARGE"), message)
+        .hint("shorten its texts or the values of its expressions, or split the step"))
+}
+
+/// Counts what is written, up to a little beyond [`MAX_PAYLOAD`].
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        if self.0 > MAX_PAYLOAD {
+            return Err(std::io::ErrorKind::FileTooLarge.into());
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 impl Renderer<'_> {
@@ -159,11 +200,9 @@ impl Renderer<'_> {
 }
 
 /// Keys of the infrastructure of this part, resolved when that has been done.
-fn infrastructure_properties<'s>(scope: &'s LegScope<'_>) -> Option<&'s Json<String, JsonValue>> {
+pub(crate) fn infrastructure_properties<'s>(scope: &'s LegScope<'_>) -> Option<&'s Json<String, JsonValue>> {
     let phase = scope.part.phase();
-    let targets = scope.state.targets.as_ref();
-    let resolved = phase.and_then(|phase| targets?.get(phase as usize)?.as_ref());
-    match resolved {
+    match scope.resolved().filter(|_| phase.is_some()) {
         Some(resolved) => Some(&resolved.properties),
         None => Some(&scope.map.infrastructure(phase)?.properties),
     }

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use manifold_expression::{Lookup, Scope, Value};
 use manifold_model::artifact::Artifact;
 use manifold_model::entity::{ValueType, Variable};
-use manifold_model::event::{PublishedValue, Scope as OutputScope};
+use manifold_model::event::{PublishedValue, ResolvedPhase, Scope as OutputScope};
 use manifold_model::plan::{Plan, SourcePlan, StepPlan, Subject};
 use manifold_model::task::OutputValue;
 use manifold_model::{ExecutionId, Millis};
 
 use crate::calendar;
+use crate::kubernetes;
 use crate::place::{Map, Part};
 use crate::state::State;
 
@@ -52,6 +53,8 @@ pub(crate) struct LegScope<'a> {
     pub part: Part,
     pub step: Option<&'a StepPlan>,
     pub host: Option<&'a str>,
+    /// The infrastructure of the part while it is being resolved.
+    resolving: Option<&'a ResolvedPhase>,
     /// Roots looked up so far.
     known: RefCell<BTreeMap<String, Lookup>>,
 }
@@ -131,7 +134,19 @@ impl<'a> LegScope<'a> {
         step: Option<&'a StepPlan>,
         host: Option<&'a str>,
     ) -> Self {
-        Self { map, state, id, part, step, host, known: RefCell::new(BTreeMap::new()) }
+        Self { map, state, id, part, step, host, resolving: None, known: RefCell::new(BTreeMap::new()) }
+    }
+
+    /// The same, with an infrastructure that is being resolved.
+    pub(crate) fn resolving(self, resolved: &'a ResolvedPhase) -> Self {
+        Self { resolving: Some(resolved), known: RefCell::new(BTreeMap::new()), ..self }
+    }
+
+    /// The infrastructure of the part as resolved so far.
+    pub(crate) fn resolved(&self) -> Option<&'a ResolvedPhase> {
+        let phase = self.part.phase().unwrap_or_default();
+        let of_state = || self.state.targets.as_ref()?.get(phase as usize)?.as_ref();
+        self.resolving.or_else(of_state)
     }
 
     fn root(&self, root: &str) -> Lookup {
@@ -158,6 +173,8 @@ impl<'a> LegScope<'a> {
             "artifacts" => self.artifacts(),
             "rollbackArtifact" => Some(self.rollback_artifact()),
             "context" => Some(Value::from(self.context())),
+            "k8s" => Some(kubernetes::outputs(self)),
+            "k8sResources" => Some(kubernetes::resources(self)),
             "instance" => self.host.map(instance),
             "host" => self.host.map(host_value),
             late if RESPONSE.contains(&late) && self.is_http() => return Lookup::Late,
@@ -222,8 +239,7 @@ impl<'a> LegScope<'a> {
 
     fn infrastructure(&self) -> Option<Value> {
         let infrastructure = self.map.infrastructure(self.part.phase())?;
-        let phase = self.part.phase().unwrap_or_default();
-        let resolved = self.state.targets.as_ref().and_then(|phases| phases.get(phase as usize)?.as_ref());
+        let resolved = self.resolved();
         let properties = resolved.map_or(&infrastructure.properties, |resolved| &resolved.properties);
         let property = |key: &str| properties.get(key).map_or(Value::Null, Value::from_json);
         let mapping = resolved

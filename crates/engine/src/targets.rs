@@ -3,18 +3,28 @@
 use std::collections::BTreeSet;
 
 use manifold_expression::{Mode, Scope, render};
+use manifold_model::cluster;
 use manifold_model::entity::WorkflowType;
 use manifold_model::event::{EventKind, ResolvedPhase};
+use manifold_model::plan::InfrastructurePlan;
 use manifold_model::target::{LockKey, MappingKey, Target};
 use manifold_model::{Failure, FailureClass, Status, code};
 use serde_json::{Map as Json, Value as JsonValue};
 
 use crate::advance::Command;
 use crate::decide::{Decider, Pass};
+use crate::kubernetes;
 use crate::place::Part;
-use crate::render::unresolved;
+use crate::render::{text, unresolved};
 use crate::scope::LegScope;
 use crate::state::Lock;
+
+/// Key of an infrastructure item: the name of the release (`behaviour.md` 5.4).
+pub(crate) const RELEASE_NAME: &str = "releaseName";
+/// Key of an infrastructure item: the namespace.
+pub(crate) const NAMESPACE: &str = "namespace";
+/// The name of a release that the item does not name.
+const DEFAULT_RELEASE_NAME: &str = "release-${infra.kubernetes.infraId}";
 
 impl Decider<'_> {
     /// Targets, lock and last good: everything between pre-deployment and the first phase.
@@ -70,16 +80,31 @@ impl Decider<'_> {
     fn resolve_target(&self, phase: u32) -> Result<Option<ResolvedPhase>, Failure> {
         let Some(infrastructure) = self.map.infrastructure(Some(phase)) else { return Ok(None) };
         let scope = self.scope(Part::Phase(phase), None, None);
+        let what = |key: &str| format!("`{key}` of infrastructure definition `{}`", infrastructure.name);
         let mut properties = Json::new();
-        for (key, value) in &infrastructure.properties {
-            let what = format!("`{key}` of infrastructure definition `{}`", infrastructure.name);
-            properties.insert(key.clone(), resolved(&what, value, &scope)?);
+        for (key, value) in infrastructure.properties.iter().filter(|(key, _)| *key != RELEASE_NAME) {
+            properties.insert(key.clone(), resolved(&what(key), value, &scope)?);
         }
         let target =
             Target::of(&infrastructure.item_type, infrastructure.cloud_provider.as_deref(), &properties);
         let service = self.map.service(Some(phase));
         let mapping = service.map(|service| target.mapping(&service.id, &infrastructure.id));
-        Ok(Some(ResolvedPhase { target, mapping, properties }))
+        let mut phase = ResolvedPhase { target, mapping, properties };
+        // The name of a release may hold the id of the mapping, which is known only now.
+        if let Some(text) = release_name(infrastructure, phase.mapping.is_some()) {
+            let scope = scope.resolving(&phase);
+            let release = resolved(&what(RELEASE_NAME), &text, &scope)?;
+            phase.properties.insert(RELEASE_NAME.to_owned(), release);
+        }
+        if infrastructure.item_type == cluster::ITEM {
+            // One without a namespace may still run scripts.
+            for key in [NAMESPACE, RELEASE_NAME] {
+                if let Some(name) = text(&phase.properties, key).filter(|name| !name.trim().is_empty()) {
+                    kubernetes::check_name(&what(key), name)?;
+                }
+            }
+        }
+        Ok(Some(phase))
     }
 
     fn take_lock(&mut self) -> Pass {
@@ -119,6 +144,19 @@ impl Decider<'_> {
         }
         keys.into_iter().collect()
     }
+}
+
+/// The name of the release, not resolved; a service on a cluster always has one.
+fn release_name(infrastructure: &InfrastructurePlan, has_service: bool) -> Option<JsonValue> {
+    let written = infrastructure.properties.get(RELEASE_NAME);
+    let is_empty = written.is_none_or(|value| match value {
+        JsonValue::String(text) => text.trim().is_empty(),
+        other => other.is_null(),
+    });
+    if is_empty && infrastructure.item_type == cluster::ITEM {
+        return has_service.then(|| DEFAULT_RELEASE_NAME.into());
+    }
+    written.cloned()
 }
 
 /// A value of the infrastructure with all texts in it rendered.

@@ -212,6 +212,74 @@ pub enum DeleteResources {
     },
 }
 
+impl DeleteResources {
+    /// From a step's `resources`: `*`, or a list by comma of `[namespace/]Kind/name`, or of paths of manifest files (they end in `.yaml` or
+    /// `.yml`). `None` when it names nothing, or names and files together.
+    #[must_use]
+    pub fn parse(text: &str, namespaces: bool) -> Option<Self> {
+        let items = list(text);
+        if items.iter().any(|item| item == "*") {
+            return (items.len() == 1).then_some(Self::Release { namespaces });
+        }
+        let files = items.iter().filter(|item| is_manifest_path(item)).count();
+        match (files, items.len()) {
+            (_, 0) => None,
+            (0, _) => Some(Self::Named { names: items }),
+            (files, all) => (files == all).then_some(Self::Files { files: items }),
+        }
+    }
+}
+
+/// Items of a list by comma, without the empty ones.
+#[must_use]
+pub fn list(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether an item of a list names a manifest file, not an object.
+#[must_use]
+pub fn is_manifest_path(item: &str) -> bool {
+    [".yaml", ".yml"].iter().any(|end| item.to_ascii_lowercase().ends_with(end))
+}
+
+/// Longest name that Kubernetes takes for a namespace, and for the value of a label.
+const MAX_LABEL: usize = 63;
+
+/// Whether a text may name a namespace or a release: a DNS label (RFC 1123).
+#[must_use]
+pub fn is_dns_label(text: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    text.len() <= MAX_LABEL
+        && text.bytes().all(|byte| inner(byte) || byte == b'-')
+        && text.bytes().next().is_some_and(inner)
+        && text.bytes().last().is_some_and(inner)
+}
+
+/// Step types that act on a cluster.
+pub mod kind {
+    /// Rollout Deployment.
+    pub const ROLLOUT: &str = "K8S_DEPLOYMENT_ROLLING";
+    /// Rollback Deployment.
+    pub const ROLLOUT_ROLLBACK: &str = "K8S_DEPLOYMENT_ROLLING_ROLLBACK";
+    /// Canary Deployment.
+    pub const CANARY: &str = "K8S_CANARY_DEPLOY";
+    /// Stage Deployment (blue/green).
+    pub const BLUE_GREEN: &str = "K8S_BLUE_GREEN_DEPLOY";
+    /// Swap Primary with Stage, Swap Service Selectors.
+    pub const SWAP: &str = "KUBERNETES_SWAP_SERVICE_SELECTORS";
+    /// Apply.
+    pub const APPLY: &str = "K8S_APPLY";
+    /// Scale.
+    pub const SCALE: &str = "K8S_SCALE";
+    /// Delete, and Canary Delete.
+    pub const DELETE: &str = "K8S_DELETE";
+    /// All of them.
+    pub const ALL: [&str; 8] = [ROLLOUT, ROLLOUT_ROLLBACK, CANARY, BLUE_GREEN, SWAP, APPLY, SCALE, DELETE];
+}
+
+/// The capability of a delegate that can render Go templates.
+pub const HELM: &str = "helm";
+
 /// Outputs of Kubernetes tasks by name: the engine shows them as `${k8s.…}`, and [`output::MANIFESTS`] as `${k8sResources.manifests}`.
 pub mod output {
     /// Name of the primary service of a blue/green deployment.
@@ -222,4 +290,41 @@ pub mod output {
     pub const CANARY_WORKLOAD: &str = "canaryWorkload";
     /// The manifests that an export step rendered.
     pub const MANIFESTS: &str = "manifests";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resources_of_a_delete_step() {
+        let named = |names: &[&str]| {
+            Some(DeleteResources::Named { names: names.iter().map(|name| (*name).to_owned()).collect() })
+        };
+        let files = |files: &[&str]| {
+            Some(DeleteResources::Files { files: files.iter().map(|file| (*file).to_owned()).collect() })
+        };
+        for (text, expected) in [
+            ("*", Some(DeleteResources::Release { namespaces: true })),
+            ("Deployment/web, shop/Job/x,", named(&["Deployment/web", "shop/Job/x"])),
+            ("jobs/a.yaml, b.yml", files(&["jobs/a.yaml", "b.yml"])),
+            ("jobs/a.yaml, Job/x", None),
+            ("*, Job/x", None),
+            (" , ", None),
+        ] {
+            assert_eq!(DeleteResources::parse(text, true), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn dns_labels() {
+        let longest = "a".repeat(63);
+        for good in ["a", "shop-1", "0", longest.as_str()] {
+            assert!(is_dns_label(good), "{good}");
+        }
+        let longer = "a".repeat(64);
+        for bad in ["", "-a", "a-", "Shop", "a.b", "a_b", "ä", longer.as_str()] {
+            assert!(!is_dns_label(bad), "{bad}");
+        }
+    }
 }

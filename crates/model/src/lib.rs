@@ -5,6 +5,7 @@ pub mod artifact;
 pub mod assemble;
 pub mod canonical;
 pub mod catalog;
+pub mod cluster;
 pub mod document;
 pub mod entity;
 pub mod event;

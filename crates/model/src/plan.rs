@@ -295,7 +295,7 @@ pub struct ServicePlan {
 }
 
 /// The manifests of a service as of the plan. Their content stays in the catalog, pinned by the plan's revision.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ManifestsPlan {
     /// Manifest files, sorted by path.

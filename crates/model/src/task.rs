@@ -10,6 +10,9 @@ use crate::kubernetes::KubernetesTask;
 use crate::plan::{SourcePlan, StepKey};
 use crate::{ExecutionId, Failure, LogId, Rendered, TaskId};
 
+/// Largest payload, bytes as JSON: it has to fit into one frame of the link (4 MiB) with everything around it.
+pub const MAX_PAYLOAD: usize = 3 * 1024 * 1024 + 512 * 1024;
+
 /// A task.
 #[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "camelCase")]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use manifold_model::artifact::Artifact;
 use manifold_model::catalog::Catalog;
-use manifold_model::entity::{ArtifactSource, Service};
+use manifold_model::entity::{ArtifactSource, Environment, Service, Step};
 use manifold_model::request::{ArtifactInput, ExecutionType, ServiceInput, VariableInput};
 use manifold_model::{ArtifactId, EntityId, Problem, code};
 
@@ -16,6 +16,8 @@ use crate::entities;
 use crate::facts::Facts;
 use crate::given::Given;
 use crate::inputs;
+use crate::kinds::Kinds;
+use crate::manifests::Shelf;
 use crate::steps;
 use crate::values;
 
@@ -26,6 +28,7 @@ use crate::values;
 /// When there is no such pipeline or workflow.
 pub fn artifact_needs(
     catalog: &Catalog,
+    facts: &Facts<'_>,
     entity: &EntityId,
     kind: ExecutionType,
     given: &[VariableInput],
@@ -33,12 +36,20 @@ pub fn artifact_needs(
     let course = inputs::course(catalog, entity, kind)?;
     let given = Given::of(given);
     let mut needed: Vec<Arc<Service>> = Vec::new();
+    let mut look = Look {
+        kinds: Kinds::of(facts.kinds),
+        shelf: Shelf::new(facts),
+        // What is wrong is said at the start.
+        unsaid: Complaints::default(),
+    };
     for run in course.runs() {
         let services = entities::services_so_far(catalog, &course, run, &given);
+        let environment = entities::environment_so_far(catalog, &course, run, &given);
+        let environment = environment.and_then(|id| catalog.environments.get(&id));
         for (index, service) in services.into_iter().enumerate() {
             let Some(service) = service else { continue };
             let known = needed.iter().any(|other| other.id == service.id);
-            if !known && phase_needs(run, index, &service) {
+            if !known && look.phase_needs(run, index, &service, environment.map(Arc::as_ref)) {
                 needed.push(service);
             }
         }
@@ -46,22 +57,50 @@ pub fn artifact_needs(
     Ok(needed)
 }
 
-/// Whether a step of a phase or of its rollback needs the artifact of the service.
-fn phase_needs(run: &Run, index: usize, service: &Service) -> bool {
-    let (rollbacks, _) = steps::rollbacks(&run.workflow);
-    let phase = run.workflow.phases.get(index);
-    let rollback = rollbacks.get(index).copied().flatten();
-    phase
-        .into_iter()
-        .chain(rollback)
-        .flat_map(|phase| &phase.sections)
-        .flat_map(|section| &section.steps)
-        .any(|step| {
-            let command =
-                (step.kind == "COMMAND").then(|| steps::text(&step.properties, "commandName")).flatten();
-            command.is_some_and(|command| commands::look(service, command).0)
-                || step.properties.values().any(commands::value_mentions_artifact)
-        })
+/// Looks for what needs an artifact.
+struct Look<'q> {
+    kinds: Kinds<'q>,
+    shelf: Shelf<'q>,
+    unsaid: Complaints,
+}
+
+impl Look<'_> {
+    /// Whether a step of a phase or of its rollback needs the artifact of the service.
+    fn phase_needs(
+        &mut self,
+        run: &Run,
+        index: usize,
+        service: &Service,
+        environment: Option<&Environment>,
+    ) -> bool {
+        let (rollbacks, _) = steps::rollbacks(&run.workflow);
+        let phase = run.workflow.phases.get(index);
+        let rollback = rollbacks.get(index).copied().flatten();
+        phase
+            .into_iter()
+            .chain(rollback)
+            .flat_map(|phase| &phase.sections)
+            .flat_map(|section| &section.steps)
+            .any(|step| self.step_needs(step, service, environment))
+    }
+
+    fn step_needs(&mut self, step: &Step, service: &Service, environment: Option<&Environment>) -> bool {
+        let command =
+            (step.kind == "COMMAND").then(|| steps::text(&step.properties, "commandName")).flatten();
+        command.is_some_and(|command| commands::look(service, command).0)
+            || step.properties.values().any(commands::value_mentions_artifact)
+            || self.manifests_need(step, service, environment)
+    }
+
+    fn manifests_need(&mut self, step: &Step, service: &Service, environment: Option<&Environment>) -> bool {
+        let reads = self.kinds.get(&step.kind).is_some_and(|spec| steps::reads_manifests(step, spec));
+        if !reads {
+            return false;
+        }
+        self.shelf.manifests(service, &mut self.unsaid).needs_artifact
+            || environment
+                .is_some_and(|environment| self.shelf.values(environment, service, &mut self.unsaid))
+    }
 }
 
 /// Chooses the artifact of every service of the plan. `needing`: services that need one, by id, with where it is needed.

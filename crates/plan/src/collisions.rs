@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use manifold_expression::{Lookup, Mode, Scope, Value, render};
+use manifold_expression::{Lookup, Mode, Scope, Value, references, render};
 use manifold_model::catalog::Catalog;
 use manifold_model::entity::{Application, InfrastructureDefinition};
 use manifold_model::target::{Target, host_names};
@@ -17,6 +17,9 @@ use crate::facts::Facts;
 use crate::resolve::Resolved;
 use crate::steps::{self, Planned};
 
+/// What an expression says of the one definition, beside its name.
+const OWN: [&str; 2] = ["infra.kubernetes.infraId", "infra.helm.shortId"];
+
 /// Names shown in one message.
 const MAX_SHOWN: usize = 10;
 
@@ -27,6 +30,8 @@ pub(crate) struct Group {
     certain: bool,
     hosts: Vec<String>,
     pub(crate) legs: Vec<usize>,
+    /// Per leg the release name, with what is known by now.
+    releases: Vec<Option<String>>,
 }
 
 /// Complains about legs that meet.
@@ -71,11 +76,13 @@ pub(crate) fn groups(
                 certain: !properties.values().any(has_expression),
                 hosts: host_names(&properties),
                 legs: Vec::new(),
+                releases: Vec::new(),
             });
             groups.len() - 1
         });
         if let Some(group) = groups.get_mut(index) {
             group.legs.push(leg);
+            group.releases.push(steps::text(&properties, "releaseName").map(str::to_owned));
         }
     }
     groups
@@ -213,7 +220,8 @@ impl Meeting<'_> {
         }
     }
 
-    /// Two legs with one cluster, namespace and explicit release name would overwrite each other's release.
+    /// Two legs with one cluster, namespace and release name would overwrite each other's release. Of what is known only later, just what is of
+    /// the definition's own makes names differ.
     fn check_release_names(
         &self,
         definitions: &[&Arc<InfrastructureDefinition>],
@@ -223,12 +231,10 @@ impl Meeting<'_> {
             return;
         }
         let mut legs: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-        for definition in self.group.legs.iter().filter_map(|leg| definitions.get(*leg)) {
-            match steps::text(&definition.properties, "releaseName") {
-                Some(name) if !commands::mentions(name, "infra") => {
-                    legs.entry(name).or_default().push(definition.name.clone());
-                }
-                _ => {}
+        for (leg, release) in self.group.legs.iter().zip(&self.group.releases) {
+            let (Some(definition), Some(name)) = (definitions.get(*leg), release) else { continue };
+            if !references(name).iter().any(|reference| OWN.contains(&reference.as_str())) {
+                legs.entry(name).or_default().push(definition.name.clone());
             }
         }
         for (release, names) in legs.into_iter().filter(|(_, names)| names.len() > 1) {

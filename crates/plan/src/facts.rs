@@ -44,6 +44,37 @@ impl Artifacts for Vec<Artifact> {
     }
 }
 
+/// What is known of a file document.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FileState<'a> {
+    /// Its content.
+    Known(&'a [u8]),
+    /// There is none.
+    Missing,
+}
+
+/// Contents of file documents as of the catalog's revision.
+pub trait Files {
+    /// The file document with this path in the catalog.
+    fn text(&self, document: &str) -> FileState<'_>;
+}
+
+/// No file document exists.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoFiles;
+
+impl Files for NoFiles {
+    fn text(&self, _: &str) -> FileState<'_> {
+        FileState::Missing
+    }
+}
+
+impl Files for std::collections::BTreeMap<String, Vec<u8>> {
+    fn text(&self, document: &str) -> FileState<'_> {
+        self.get(document).map_or(FileState::Missing, |bytes| FileState::Known(bytes))
+    }
+}
+
 /// What planning must know beside the catalog.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
@@ -51,6 +82,10 @@ pub struct Facts<'a> {
     pub kinds: &'a [KindSpec],
     /// Artifacts collected so far.
     pub artifacts: &'a dyn Artifacts,
+    /// Contents of manifests and values.
+    pub files: &'a dyn Files,
+    /// What connected delegates have beside kinds (`helm`); `None`: unknown, so nothing is refused for a missing one.
+    pub capabilities: Option<&'a BTreeSet<String>>,
     /// Names of the secrets that exist, SSH credentials among them; `None`: unknown, so nothing is refused for a missing one.
     pub secrets: Option<&'a BTreeSet<String>>,
     /// Whether the starter may deploy to an environment (D2); asked per leg.
@@ -64,12 +99,14 @@ pub struct Facts<'a> {
 }
 
 impl<'a> Facts<'a> {
-    /// Facts with the default limits, no artifacts, unknown secrets and everything allowed.
+    /// Facts with the default limits, no artifacts, no files, unknown secrets and capabilities, and everything allowed.
     #[must_use]
     pub fn new(kinds: &'a [KindSpec]) -> Self {
         Self {
             kinds,
             artifacts: &NoArtifacts,
+            files: &NoFiles,
+            capabilities: None,
             secrets: None,
             may_deploy: &|_| true,
             max_legs: MAX_LEGS,

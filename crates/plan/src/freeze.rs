@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use manifold_model::catalog::Catalog;
-use manifold_model::entity::{Service, WorkflowType};
+use manifold_model::entity::{Environment, Service, WorkflowType};
 use manifold_model::plan::{
     ApplicationPlan, ElementPlan, FleetPlan, FleetPolicy, LegPlan, PLAN_VERSION, PhaseBinding,
     PhaseInfrastructure, Plan, StagePlan, WorkflowPlan,
@@ -21,9 +21,10 @@ use crate::facts::Facts;
 use crate::given::{self, Given};
 use crate::inputs::{self, Inputs};
 use crate::kinds::Kinds;
+use crate::manifests::Shelf;
 use crate::reach;
-use crate::resolve::{self, Question, Resolved};
-use crate::steps::{self, Planned};
+use crate::resolve::{self, Entities, Question, Resolved};
+use crate::steps::{self, Ground, Planned};
 use crate::tables::Tables;
 
 /// Plans a start: the frozen plan, its warnings within, or every reason why not (at most a thousand of them, each once).
@@ -58,7 +59,7 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
     let question = Question { catalog, facts, course: &course, inputs: &inputs, given: &given };
     let mut freezer = Freezer::new(question, &mut complaints);
     let stages = freezer.stages();
-    let Freezer { tables, workflows, needing, .. } = freezer;
+    let Freezer { tables, workflows, needing, shelf, .. } = freezer;
     if let Some(hosts) = &request.specific_hosts {
         reach::check_specific_hosts(hosts, tables.infrastructures.rows(), &mut complaints);
     }
@@ -80,34 +81,37 @@ pub fn plan(request: &StartRequest, catalog: &Catalog, facts: &Facts<'_>) -> Res
         inputs: request.variables.clone(),
         stages,
         workflows,
-        services: tables.services(catalog, &mut artifacts),
-        environments: tables.environments(),
+        services: tables.services(catalog, &mut artifacts, &shelf),
+        environments: tables.environments(&shelf),
         infrastructures: tables.infrastructures(catalog),
         warnings,
         specific_hosts: request.specific_hosts.clone(),
     })
 }
 
-/// A workflow with the services of its phases: the same pair is planned once.
-type Planning = (EntityId, Vec<Option<EntityId>>);
+/// A workflow with the services of its phases and the environment whose values count: the same three are planned once.
+type Planning = (EntityId, Vec<Option<EntityId>>, Option<EntityId>);
 
-struct Freezer<'q> {
+struct Freezer<'q, 'c> {
     question: Question<'q>,
-    complaints: &'q mut Complaints,
+    complaints: &'c mut Complaints,
     kinds: Kinds<'q>,
+    shelf: Shelf<'q>,
     tables: Tables,
     workflows: Vec<WorkflowPlan>,
     planned: HashMap<Planning, (u32, Rc<Planned>)>,
     needing: BTreeMap<EntityId, (Arc<Service>, String)>,
 }
 
-impl<'q> Freezer<'q> {
-    fn new(question: Question<'q>, complaints: &'q mut Complaints) -> Self {
+impl<'q, 'c> Freezer<'q, 'c> {
+    fn new(question: Question<'q>, complaints: &'c mut Complaints) -> Self {
         let kinds = Kinds::of(question.facts.kinds);
+        let shelf = Shelf::new(question.facts);
         Self {
             question,
             complaints,
             kinds,
+            shelf,
             tables: Tables::new(),
             workflows: Vec::new(),
             planned: HashMap::new(),
@@ -135,9 +139,10 @@ impl<'q> Freezer<'q> {
     }
 
     fn fleet(&mut self, run: &Run) -> Option<FleetPlan> {
-        let (services, resolved) = resolve::resolve(&self.question, run, self.complaints);
+        let Entities { environment, services, resolved } =
+            resolve::resolve(&self.question, run, self.complaints);
         // Steps are looked at even when the entities are refused: every reason at once.
-        let (workflow, planned) = self.steps(run, &services);
+        let (workflow, planned) = self.steps(run, environment.as_deref(), &services);
         self.note_artifacts(run, &services, &planned);
         let resolved = resolved?;
         let Question { catalog, facts, .. } = self.question;
@@ -146,17 +151,25 @@ impl<'q> Freezer<'q> {
         Some(self.freeze(workflow, run, resolved))
     }
 
-    fn steps(&mut self, run: &Run, services: &[Option<Arc<Service>>]) -> (u32, Rc<Planned>) {
+    fn steps(
+        &mut self,
+        run: &Run,
+        environment: Option<&Environment>,
+        services: &[Option<Arc<Service>>],
+    ) -> (u32, Rc<Planned>) {
+        let environment = environment.filter(|environment| !environment.values.is_empty());
         let key: Planning = (
             run.workflow.id.clone(),
             services.iter().map(|service| service.as_ref().map(|service| service.id.clone())).collect(),
+            environment.map(|environment| environment.id.clone()),
         );
         if let Some((index, planned)) = self.planned.get(&key) {
             return (*index, Rc::clone(planned));
         }
         let Question { catalog, facts, .. } = self.question;
+        let ground = Ground { catalog, facts, kinds: &self.kinds, environment };
         let planned =
-            Rc::new(steps::plan_steps(catalog, facts, &self.kinds, &run.workflow, services, self.complaints));
+            Rc::new(steps::plan_steps(ground, &run.workflow, services, &mut self.shelf, self.complaints));
         let index = u32::try_from(self.workflows.len()).unwrap_or(u32::MAX);
         self.workflows.push(planned.workflow.clone());
         self.planned.insert(key, (index, Rc::clone(&planned)));

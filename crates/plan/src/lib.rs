@@ -13,6 +13,7 @@ mod given;
 mod infrastructures;
 mod inputs;
 mod kinds;
+mod manifests;
 mod options;
 mod reach;
 mod resolve;
@@ -23,7 +24,7 @@ mod tables;
 mod values;
 
 pub use artifacts::artifact_needs;
-pub use facts::{Artifacts, Facts, LOCK_QUEUE_LIMIT, MAX_LEGS, NoArtifacts};
+pub use facts::{Artifacts, Facts, FileState, Files, LOCK_QUEUE_LIMIT, MAX_LEGS, NoArtifacts, NoFiles};
 pub use freeze::plan;
 pub use inputs::{InputVariable, inputs};
 pub use options::{Candidate, Options, options};

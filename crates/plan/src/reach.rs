@@ -6,13 +6,17 @@ use std::sync::Arc;
 use manifold_model::catalog::Catalog;
 use manifold_model::entity::InfrastructureDefinition;
 use manifold_model::target::host_names;
+use manifold_model::view::secret_name;
 use manifold_model::{Problem, code};
+use manifold_model::{cluster, kubernetes};
+use serde_json::Map;
 
 use crate::complaints::Complaints;
 use crate::course::Run;
 use crate::facts::Facts;
 use crate::resolve::Resolved;
 use crate::steps::{self, Needs, Planned};
+use crate::values;
 
 /// Key that names the SSH credential of an infrastructure.
 const CREDENTIAL: &str = "hostConnectionAttrsName";
@@ -111,6 +115,9 @@ impl Reach<'_> {
         if definition.item_type == "PHYSICAL_DATA_CENTER_SSH" {
             self.check_hosts(complaints);
         }
+        if definition.item_type == cluster::ITEM && !self.needs.infrastructure.is_empty() {
+            self.check_cluster(complaints);
+        }
         if self.needs.credential {
             self.check_credential(complaints);
         }
@@ -147,6 +154,87 @@ impl Reach<'_> {
             complaints.warn(problem);
         } else {
             complaints.refuse(problem);
+        }
+    }
+
+    /// A namespace, names that Kubernetes takes, and a way into the cluster.
+    fn check_cluster(&self, complaints: &mut Complaints) {
+        let definition = self.definition;
+        if steps::text(&definition.properties, "namespace").is_none() {
+            complaints.refuse(
+                self.problem(
+                    code!("INFRASTRUCTURE_INCOMPLETE"),
+                    format!("the infrastructure definition {} has no namespace", definition.name),
+                )
+                .hint("name a namespace that exists in the cluster"),
+            );
+        }
+        for key in ["namespace", "releaseName"] {
+            let literal = steps::text(&definition.properties, key).filter(|text| !text.contains("${"));
+            if let Some(text) = literal.filter(|text| !kubernetes::is_dns_label(text)) {
+                complaints.refuse(
+                    self.problem(
+                        code!("KUBERNETES_NAME_INVALID"),
+                        format!(
+                            "the infrastructure definition {} has the {key} {:?}, which Kubernetes does not take",
+                            definition.name,
+                            values::shortened(text)
+                        ),
+                    )
+                    .hint("use at most 63 of a-z, 0-9 and -, with a letter or digit at both ends"),
+                );
+            }
+        }
+        self.check_access(complaints);
+    }
+
+    fn check_access(&self, complaints: &mut Complaints) {
+        let definition = self.definition;
+        let empty = Map::new();
+        let on_its_own = steps::text(&definition.properties, "masterUrl").is_some();
+        let named = definition.cloud_provider_name.as_deref().filter(|_| !on_its_own);
+        let provider = named.and_then(|name| self.catalog.cloud_provider_named(name));
+        if let Some(provider) = provider.filter(|provider| provider.kind != cluster::PROVIDER) {
+            complaints.refuse(
+                self.problem(
+                    code!("CLOUD_PROVIDER_WRONG_TYPE"),
+                    format!(
+                        "the infrastructure definition {} lies on the cloud provider {}, which is of the type {}",
+                        definition.name, provider.name, provider.kind
+                    ),
+                )
+                .hint(format!("name a cloud provider of the type {}", cluster::PROVIDER)),
+            );
+            return;
+        }
+        if provider.is_none() && named.is_some() {
+            // That it does not exist was said; one that an expression names is seen when it runs.
+            return;
+        }
+        let properties = provider.map_or(&empty, |provider| &provider.properties);
+        let place = match provider {
+            Some(provider) => format!("the cloud provider {}", provider.name),
+            None => format!("the infrastructure definition {}", definition.name),
+        };
+        match cluster::access(properties, &definition.properties) {
+            Ok(access) => {
+                for name in access.secrets().into_iter().map(secret_name) {
+                    if steps::missing_secret(self.facts, name) {
+                        let message = format!("{place} uses the secret {name}, which does not exist");
+                        complaints.refuse(
+                            self.problem(code!("SECRET_MISSING"), message)
+                                .hint("create the secret, or name one that exists"),
+                        );
+                    }
+                }
+            }
+            Err(fault) => {
+                let message = format!("nobody can sign in to the cluster of {place}: {fault}");
+                complaints.refuse(
+                    self.problem(code!("CLOUD_PROVIDER_INCOMPLETE"), message)
+                        .hint("set useKubernetesDelegate, or masterUrl with serviceAccountToken, clientCert and clientKey, or username and password"),
+                );
+            }
         }
     }
 

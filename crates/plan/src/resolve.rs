@@ -40,13 +40,17 @@ pub(crate) struct Resolved {
     pub(crate) variables: BTreeMap<String, String>,
 }
 
-/// Resolves a run: the services of its phases as far as they are known, and all of it, or `None` when something in it is refused so that no
-/// fleet can be made of it.
-pub(crate) fn resolve(
-    question: &Question<'_>,
-    run: &Run,
-    complaints: &mut Complaints,
-) -> (Vec<Option<Arc<Service>>>, Option<Resolved>) {
+/// What is known of a run's entities.
+pub(crate) struct Entities {
+    pub(crate) environment: Option<Arc<Environment>>,
+    /// Per phase.
+    pub(crate) services: Vec<Option<Arc<Service>>>,
+    /// All of it, or `None` when something in it is refused so that no fleet can be made of it.
+    pub(crate) resolved: Option<Resolved>,
+}
+
+/// Resolves a run as far as it can be.
+pub(crate) fn resolve(question: &Question<'_>, run: &Run, complaints: &mut Complaints) -> Entities {
     let resolver = Resolver { question, run };
     resolver.check_values(complaints);
     let environment = resolver.environment(complaints);
@@ -61,9 +65,10 @@ pub(crate) fn resolve(
             variables: resolver.texts(),
         })
     } else {
+        let environment = environment.clone();
         environment.and_then(|environment| resolver.fleet(environment, services.clone(), complaints))
     };
-    (services, resolved)
+    Entities { environment, services, resolved }
 }
 
 pub(crate) struct Resolver<'q, 'a> {

@@ -3,8 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use manifold_model::entity::{Phase, Section, Service, Step, Workflow, WorkflowType};
+use manifold_model::catalog::Catalog;
+use manifold_model::entity::{Environment, Phase, Section, Service, Step, Workflow, WorkflowType};
 use manifold_model::kind::{KindName, KindSpec, Player, Stand};
+use manifold_model::kubernetes::{self, HELM, kind};
 use manifold_model::plan::{PhasePlan, SectionPlan, StepKey, StepPlan, WorkflowPlan};
 use manifold_model::{Problem, code};
 use serde_json::{Map, Value};
@@ -13,6 +15,7 @@ use crate::commands;
 use crate::complaints::{AtMaybe, Complaints, place};
 use crate::facts::Facts;
 use crate::kinds::Kinds;
+use crate::manifests::Shelf;
 
 /// Deadline of one attempt of a step that says nothing, milliseconds.
 const DEFAULT_TIMEOUT_MS: u64 = 10 * 60 * 1_000;
@@ -51,20 +54,32 @@ struct Position<'p> {
     service: Option<&'p Service>,
 }
 
+/// What steps are planned on.
+#[derive(Clone, Copy)]
+pub(crate) struct Ground<'g> {
+    pub(crate) catalog: &'g Catalog,
+    pub(crate) facts: &'g Facts<'g>,
+    pub(crate) kinds: &'g Kinds<'g>,
+    /// The environment whose values manifests get.
+    pub(crate) environment: Option<&'g Environment>,
+}
+
 /// Plans the steps of a workflow whose phases deploy these services.
 pub(crate) fn plan_steps(
-    catalog: &manifold_model::catalog::Catalog,
-    facts: &Facts<'_>,
-    kinds: &Kinds<'_>,
+    ground: Ground<'_>,
     workflow: &Workflow,
     services: &[Option<Arc<Service>>],
+    shelf: &mut Shelf<'_>,
     complaints: &mut Complaints,
 ) -> Planned {
+    let Ground { catalog, facts, kinds, environment } = ground;
     let mut planner = Planner {
         catalog,
         facts,
         kinds,
+        environment,
         workflow,
+        shelf,
         complaints,
         next_key: 1,
         barriers: HashSet::new(),
@@ -75,11 +90,13 @@ pub(crate) fn plan_steps(
     Planned { workflow: plan, needs: planner.needs, barrier_in_lock: planner.barrier_in_lock }
 }
 
-struct Planner<'q> {
-    catalog: &'q manifold_model::catalog::Catalog,
+struct Planner<'q, 's> {
+    catalog: &'q Catalog,
     facts: &'q Facts<'q>,
     kinds: &'q Kinds<'q>,
+    environment: Option<&'q Environment>,
     workflow: &'q Workflow,
+    shelf: &'q mut Shelf<'s>,
     complaints: &'q mut Complaints,
     next_key: StepKey,
     barriers: HashSet<String>,
@@ -87,7 +104,7 @@ struct Planner<'q> {
     needs: Vec<Needs>,
 }
 
-impl Planner<'_> {
+impl Planner<'_, '_> {
     fn workflow(&mut self, services: &[Option<Arc<Service>>]) -> WorkflowPlan {
         let workflow = self.workflow;
         let outside =
@@ -200,6 +217,8 @@ impl Planner<'_> {
         self.check_road(step, position, &road);
         let timeout_ms = self.timeout(step, position);
         let mut needs_artifact = step.properties.values().any(commands::value_mentions_artifact);
+        let manifests = self.manifests(step, position, spec);
+        needs_artifact |= manifests.needs_artifact;
         match step.kind.as_str() {
             "COMMAND" => needs_artifact |= self.command(step, position),
             "BARRIER" => self.barrier(step, position),
@@ -217,7 +236,7 @@ impl Planner<'_> {
             timeout_ms,
             deploys: spec.deploys,
             needs_artifact,
-            capabilities: Vec::new(),
+            capabilities: self.capabilities(step, position, spec, manifests.template),
         })
     }
 
@@ -329,6 +348,56 @@ impl Planner<'_> {
         }
     }
 
+    /// What a step that acts with the service's manifests finds in them.
+    fn manifests(&mut self, step: &Step, position: &Position<'_>, spec: &KindSpec) -> Found {
+        let Some(service) = position.service.filter(|_| reads_manifests(step, spec)) else {
+            return Found::default();
+        };
+        let manifests = self.shelf.manifests(service, self.complaints);
+        let mut needs_artifact = manifests.needs_artifact;
+        if let Some(environment) = self.environment {
+            needs_artifact |= self.shelf.values(environment, service, self.complaints);
+        }
+        let plain = flag(&step.properties, "skipRendering") == Some(true);
+        let paths = file_paths(step);
+        let template = manifests.template(paths.as_deref()).filter(|_| !plain).map(str::to_owned);
+        Found { needs_artifact, template }
+    }
+
+    /// What a delegate must have for a step; that none has it is a reason why not. `template`: a Go template that the step renders.
+    fn capabilities(
+        &mut self,
+        step: &Step,
+        position: &Position<'_>,
+        spec: &KindSpec,
+        template: Option<String>,
+    ) -> Vec<String> {
+        let mut wanted = spec.capabilities.clone();
+        if template.is_some() && !wanted.iter().any(|one| one == HELM) {
+            wanted.push(HELM.to_owned());
+        }
+        let facts = self.facts;
+        for missing in
+            wanted.iter().filter(|one| facts.capabilities.is_some_and(|known| !known.contains(*one)))
+        {
+            let what = match (&template, position.service) {
+                (Some(file), Some(service)) => format!(
+                    "deploys the service {}, whose manifest {file} is a Go template, and no delegate has {missing}",
+                    service.name
+                ),
+                _ => format!("needs {missing}, which no delegate has"),
+            };
+            self.refuse(
+                step,
+                position,
+                code!("CAPABILITY_NOT_OFFERED"),
+                what,
+                &format!("install {missing} where the delegate runs and start it again"),
+            );
+        }
+        wanted
+    }
+
     /// Whether the service command needs the artifact; its faults are complaints about the step.
     fn command(&mut self, step: &Step, position: &Position<'_>) -> bool {
         if flag(&step.properties, "executeOnDelegate") == Some(true) {
@@ -419,6 +488,33 @@ impl Planner<'_> {
         if touches && !needs.infrastructure.iter().any(|(kind, _)| *kind == spec.name) {
             needs.infrastructure.push((spec.name.clone(), spec.infrastructure_types.clone()));
         }
+    }
+}
+
+/// What a step finds in manifests.
+#[derive(Default)]
+struct Found {
+    needs_artifact: bool,
+    /// A Go template that it renders.
+    template: Option<String>,
+}
+
+/// Whether a step acts with the service's manifests: a Delete step only when it names files, none that takes over what another one exported.
+pub(crate) fn reads_manifests(step: &Step, spec: &KindSpec) -> bool {
+    spec.reads_manifests
+        && flag(&step.properties, "inheritManifests") != Some(true)
+        && (step.kind != kind::DELETE || file_paths(step).is_some())
+}
+
+/// The manifest files that a step names; `None`: all that are deployed.
+fn file_paths(step: &Step) -> Option<Vec<String>> {
+    match step.kind.as_str() {
+        kind::APPLY => text(&step.properties, "filePaths").map(kubernetes::list),
+        kind::DELETE => {
+            let paths = kubernetes::list(text(&step.properties, "resources")?);
+            paths.iter().any(|item| kubernetes::is_manifest_path(item)).then_some(paths)
+        }
+        _ => None,
     }
 }
 

@@ -9,6 +9,8 @@ use manifold_model::catalog::Catalog;
 use manifold_model::entity::{ArtifactSource, Environment, InfrastructureDefinition, Service};
 use manifold_model::plan::{EnvironmentPlan, InfrastructurePlan, ServicePlan, SourcePlan};
 
+use crate::manifests::Shelf;
+
 /// Entities in order of first use.
 pub(crate) struct Table<T> {
     rows: Vec<Arc<T>>,
@@ -53,12 +55,19 @@ impl Tables {
         &self,
         catalog: &Catalog,
         artifacts: &mut BTreeMap<EntityId, Artifact>,
+        shelf: &Shelf<'_>,
     ) -> Vec<ServicePlan> {
-        self.services.rows.iter().map(|row| service(catalog, row, artifacts.remove(&row.id))).collect()
+        let plan = |row: &Arc<Service>| {
+            let manifests = shelf.plan_of(&row.id);
+            ServicePlan { manifests, ..service(catalog, row, artifacts.remove(&row.id)) }
+        };
+        self.services.rows.iter().map(plan).collect()
     }
 
-    pub(crate) fn environments(&self) -> Vec<EnvironmentPlan> {
-        self.environments.rows.iter().map(|row| environment(row)).collect()
+    pub(crate) fn environments(&self, shelf: &Shelf<'_>) -> Vec<EnvironmentPlan> {
+        let plan =
+            |row: &Arc<Environment>| EnvironmentPlan { values: shelf.values_of(row), ..environment(row) };
+        self.environments.rows.iter().map(plan).collect()
     }
 
     pub(crate) fn infrastructures(&self, catalog: &Catalog) -> Vec<InfrastructurePlan> {

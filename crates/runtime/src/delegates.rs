@@ -1,6 +1,6 @@
 //! Connected delegates: what each offers, how much more it takes, and how to reach it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -171,6 +171,19 @@ pub enum Reservation {
     },
 }
 
+/// What a task wants of a delegate beside its kind, as the end of a sentence.
+fn wanted(task: &Task) -> String {
+    let named = |what: &str, names: &[String]| {
+        (!names.is_empty()).then(|| format!("the {what} {}", names.join(", ")))
+    };
+    let wanted: Vec<String> =
+        [named("selectors", &task.selectors), named("capabilities", &task.capabilities)]
+            .into_iter()
+            .flatten()
+            .collect();
+    if wanted.is_empty() { String::new() } else { format!(" with {}", wanted.join(" and ")) }
+}
+
 /// All connected delegates of this server.
 #[derive(Default)]
 pub struct Delegates {
@@ -210,6 +223,11 @@ impl Delegates {
         self.read().iter().flat_map(|connection| connection.kinds.iter().cloned()).collect()
     }
 
+    /// What connected delegates have beside kinds.
+    pub fn capabilities(&self) -> BTreeSet<String> {
+        self.read().iter().flat_map(|connection| connection.capabilities.iter().cloned()).collect()
+    }
+
     /// Whether any delegate is connected.
     pub fn any(&self) -> bool {
         !self.read().is_empty()
@@ -230,10 +248,9 @@ impl Delegates {
         }
         let detail = match connections.len() {
             0 => "no delegate is connected".to_owned(),
-            count => format!(
-                "none of the {count} connected delegates offers kind {} with the selectors wanted",
-                task.kind
-            ),
+            count => {
+                format!("none of the {count} connected delegates offers kind {}{}", task.kind, wanted(task))
+            }
         };
         self.untaken().insert(task.id.clone());
         Reservation::Nobody { detail }

@@ -1,5 +1,6 @@
 //! The kinds on offer, as the use cases ask for them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use manifold_control::KindsOnOffer;
@@ -19,5 +20,9 @@ impl KindsOnOffer for Offer {
             }
         }
         kinds
+    }
+
+    fn capabilities(&self) -> BTreeSet<String> {
+        self.0.capabilities()
     }
 }

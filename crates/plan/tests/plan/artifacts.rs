@@ -69,7 +69,9 @@ fn start(world: &World, artifacts: &[(&str, ArtifactInput)]) -> Result<Plan, Vec
 fn a_service_whose_steps_copy_the_artifact_needs_one() {
     let world = world();
     refused(start(&world, &[]), &[("ARTIFACT_MISSING", "cart")]);
-    let needs = artifact_needs(&world.catalog, &id("ship"), ExecutionType::Pipeline, &[]).unwrap();
+    let needs = world
+        .with_facts(|facts| artifact_needs(&world.catalog, facts, &id("ship"), ExecutionType::Pipeline, &[]))
+        .unwrap();
     assert_eq!(needs.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(), ["cart"]);
     for artifact in [
         build(None, "7"),
@@ -87,7 +89,12 @@ fn an_expression_needs_an_artifact_and_a_nested_one_does_not() {
     let needs = |script: &str| {
         let mut world = World::new();
         world.steps(vec![step("say", "SHELL_SCRIPT", json!({"scriptString": script}))]);
-        artifact_needs(&world.catalog, &id("roll"), ExecutionType::Workflow, &[]).unwrap().len()
+        world
+            .with_facts(|facts| {
+                artifact_needs(&world.catalog, facts, &id("roll"), ExecutionType::Workflow, &[])
+            })
+            .unwrap()
+            .len()
     };
     assert_eq!(needs("echo ${artifact.buildNo}"), 1);
     assert_eq!(needs("echo ${artifact${\".metadata.image\"}}"), 0);

@@ -4,6 +4,7 @@
 mod artifacts;
 mod collisions;
 mod fanout;
+mod kubernetes;
 mod properties;
 mod questions;
 mod stages;

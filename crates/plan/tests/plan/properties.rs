@@ -62,7 +62,7 @@ proptest! {
         }
         let entity = &request.entity;
         prop_assert!(inputs(&world.catalog, entity, kind, &given).is_ok());
-        prop_assert!(artifact_needs(&world.catalog, entity, kind, &given).is_ok());
+        prop_assert!(world.with_facts(|facts| artifact_needs(&world.catalog, facts, entity, kind, &given)).is_ok());
         let _ = world.with_facts(|facts| options(&world.catalog, facts, entity, kind, "infrastructure", &given));
     }
 }

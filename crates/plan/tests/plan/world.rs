@@ -9,6 +9,7 @@ use manifold_model::artifact::Artifact;
 use manifold_model::catalog::Catalog;
 use manifold_model::entity::*;
 use manifold_model::kind::*;
+use manifold_model::kubernetes;
 use manifold_model::plan::Plan;
 use manifold_model::problem::Problem;
 use manifold_model::request::*;
@@ -19,6 +20,8 @@ pub struct World {
     pub catalog: Catalog,
     pub kinds: Vec<KindSpec>,
     pub artifacts: Vec<Artifact>,
+    pub files: BTreeMap<String, Vec<u8>>,
+    pub capabilities: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
     pub max_legs: usize,
     pub denied: Vec<EntityId>,
@@ -156,12 +159,26 @@ fn kinds() -> Vec<KindSpec> {
     ]
 }
 
+fn on_cluster(name: &str, reads_manifests: bool) -> KindSpec {
+    KindSpec {
+        class: Class::Probeable,
+        stands: vec![Stand::Phase, Stand::Rollback],
+        touches_infrastructure: true,
+        infrastructure_types: vec!["DIRECT_KUBERNETES".into()],
+        reads_manifests,
+        deploys: reads_manifests,
+        ..kind(name, Player::Delegate, &[])
+    }
+}
+
 impl World {
     pub fn new() -> Self {
         let mut world = Self {
             catalog: Catalog { revision: 5, account: "acc".into(), ..Catalog::default() },
             kinds: kinds(),
             artifacts: vec![],
+            files: BTreeMap::new(),
+            capabilities: BTreeSet::new(),
             secrets: BTreeSet::from(["key".to_owned()]),
             max_legs: 100,
             denied: vec![],
@@ -205,6 +222,61 @@ impl World {
         });
         world.pipeline(vec![stage("regions", "roll", &[("infrastructure", "${infrastructure}")])]);
         world
+    }
+
+    /// The service cart on Kubernetes: two manifests, the clusters `east` and `west` in one environment with a definition each, and the
+    /// workflow's first phase rolls it out.
+    pub fn on_kubernetes() -> Self {
+        let mut world = Self::new();
+        world.kinds.extend([
+            on_cluster(kubernetes::kind::ROLLOUT, true),
+            on_cluster(kubernetes::kind::ROLLOUT_ROLLBACK, false),
+            on_cluster(kubernetes::kind::APPLY, true),
+            on_cluster(kubernetes::kind::DELETE, true),
+        ]);
+        world.edit_service(|service| {
+            service.deployment_type = "KUBERNETES".into();
+            service.artifact_type = "DOCKER".into();
+        });
+        world.manifest("web.yaml", "kind: Deployment\nname: ${service.name}\nagain: ${service.name}\n");
+        world.manifest("config.yaml", "kind: ConfigMap\ndata: ${serviceVariable.color}\n");
+        for cluster in ["east", "west"] {
+            let properties =
+                json!({"masterUrl": format!("https://{cluster}"), "serviceAccountToken": "secretName:key"});
+            world.cloud_provider(cluster, "KUBERNETES_CLUSTER", properties);
+            world.infrastructure("prod", cluster, "");
+            world.edit_infrastructure(cluster, |one| {
+                one.deployment_type = "KUBERNETES".into();
+                one.cloud_provider_type = "KUBERNETES_CLUSTER".into();
+                one.item_type = "DIRECT_KUBERNETES".into();
+                one.cloud_provider_name = Some(cluster.into());
+                one.properties = map(json!({"namespace": "shop"}));
+            });
+        }
+        world.edit_workflow(|workflow| workflow.phases[0].deployment_type = Some("KUBERNETES".into()));
+        world.steps(vec![step("Rollout", kubernetes::kind::ROLLOUT, json!({}))]);
+        world
+    }
+
+    pub fn manifest(&mut self, path: &str, text: &str) {
+        let document = format!("Setup/Manifests/Files/{path}");
+        self.files.insert(document.clone(), text.into());
+        let path = path.to_owned();
+        self.edit_service(|service| {
+            service.manifests.retain(|file| file.path != path);
+            service.manifests.push(ManifestFile { document, path });
+        });
+    }
+
+    pub fn cloud_provider(&mut self, name: &str, kind: &str, properties: Value) {
+        let provider =
+            Connector { id: id(name), name: name.into(), kind: kind.into(), properties: map(properties) };
+        self.catalog.cloud_providers.insert(id(name), Arc::new(provider));
+        self.catalog.index();
+    }
+
+    pub fn edit_environment(&mut self, name: &str, edit: impl FnOnce(&mut Environment)) {
+        edit(Arc::make_mut(self.catalog.environments.get_mut(&id(name)).unwrap()));
     }
 
     pub fn service(&mut self, name: &str) {
@@ -321,6 +393,8 @@ impl World {
         let may_deploy = |environment: &EntityId| !self.denied.contains(environment);
         ask(&Facts {
             artifacts: &self.artifacts,
+            files: &self.files,
+            capabilities: Some(&self.capabilities),
             secrets: Some(&self.secrets),
             may_deploy: &may_deploy,
             max_legs: self.max_legs,
