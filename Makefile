@@ -26,7 +26,7 @@ check:
 	$(CARGO) xtask tidy --fast
 	$(CARGO) test --workspace --locked --lib
 
-# Installs the programs that the tests talk to; without the rights it prints the one command to run.
+# Installs or builds the programs that the tests talk to; without the rights it prints the one command to run.
 parts:
 	$(CARGO) xtask parts
 

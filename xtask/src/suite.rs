@@ -7,36 +7,27 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::tree;
 
-/// What cargo is told; documentation has no tests. Examples are built too: the client's tests start one.
-const ARGUMENTS: [&str; 9] = [
-    "test",
-    "--release",
-    "--workspace",
-    "--locked",
-    "--no-fail-fast",
-    "--lib",
-    "--bins",
-    "--examples",
-    "--tests",
-];
-
+/// Programs that tests start: the clusters, and the client. Not `cargo test --examples`, which builds test binaries of them and not themselves.
+const EXAMPLES: [&str; 5] = ["build", "--release", "--workspace", "--locked", "--examples"];
+/// What cargo is told; documentation has no tests.
+const TESTS: [&str; 8] =
+    ["test", "--release", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"];
 /// The example of the test kit that starts the clusters, and the variable that tells the tests where they are.
 const CLUSTERS: &str = "release/examples/clusters";
 const DESCRIPTIONS: &str = "MANIFOLD_TEST_CLUSTERS";
 
 /// Runs them; an error when one failed or none ran.
 pub fn run() -> Result<()> {
-    // Built first: the clusters are started by what is built with the tests.
-    let built =
-        Command::new("cargo").args(ARGUMENTS).arg("--no-run").status().context("run cargo test --no-run")?;
-    ensure!(built.success(), "the tests do not build");
+    cargo(&EXAMPLES)?;
+    // Built before the clusters run: they would wait for minutes.
+    cargo(&[TESTS.as_slice(), &["--no-run"]].concat())?;
     let clusters = Clusters::start()?;
     let mut child = Command::new("cargo")
-        .args(ARGUMENTS)
+        .args(TESTS)
         .env(DESCRIPTIONS, &clusters.file)
         .stdout(Stdio::piped())
         .spawn()
-        .with_context(|| format!("run cargo {}", ARGUMENTS.join(" ")))?;
+        .with_context(|| format!("run cargo {}", TESTS.join(" ")))?;
     let output = child.stdout.take().context("cargo has no output")?;
     let (mut passed, mut failed, mut skipped) = (0, 0, 0);
     for line in BufReader::new(output).lines() {
@@ -53,6 +44,12 @@ pub fn run() -> Result<()> {
     if !status.success() || failed > 0 || passed == 0 {
         bail!("the tests did not all pass");
     }
+    Ok(())
+}
+
+fn cargo(arguments: &[&str]) -> Result<()> {
+    let status = Command::new("cargo").args(arguments).status().context("run cargo")?;
+    ensure!(status.success(), "cargo {} failed", arguments.join(" "));
     Ok(())
 }
 

@@ -9,7 +9,7 @@
 //! | `never` | runs and is never ready |
 //! | `crash` | is in `CrashLoopBackOff`, with a restart count that goes up to 5 |
 //! | `nopull` | stays pending: `ErrImagePull`, then `ImagePullBackOff` |
-//! | `job` | ends well, as all pods of a Job do |
+//! | `job` | ends well as soon as it was ready, as all pods of a Job do |
 //! | `jobfail` | ends badly |
 //!
 //! The word is the whole tag or stands behind a dash (`v2-crash`). With the name of a cluster behind it (`v2-crash-west`) it counts there only; in

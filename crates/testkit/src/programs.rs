@@ -1,7 +1,7 @@
 //! Where the programs are that play the real parts: `cargo xtask parts` builds or fetches what the machine does not have.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -72,7 +72,11 @@ pub(crate) fn run(command: &Command, input: Option<&str>, deadline: Duration) ->
         .with_context(|| format!("run {command:?}"))?;
     // Whole before the output is read: no program here talks before it has read all.
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        stdin.write_all(input.as_bytes()).with_context(|| format!("write to {command:?}"))?;
+        match stdin.write_all(input.as_bytes()) {
+            // It has ended already, and says below why.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written.with_context(|| format!("write to {command:?}"))?,
+        }
     }
     let output = child.wait_with_output()?;
     let said = String::from_utf8_lossy(&output.stderr);

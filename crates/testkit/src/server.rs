@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::programs;
+
 /// How long a server may take to be ready.
 const READY: Duration = Duration::from_secs(30);
 /// Pause between two looks at a level.
@@ -18,6 +20,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Server {
     binary: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     folder: tempfile::TempDir,
     child: Child,
     client: reqwest::Client,
@@ -38,15 +41,30 @@ impl Server {
     /// # Errors
     /// It ends, or is not ready in time.
     pub async fn start(binary: impl Into<PathBuf>, arguments: &[&str]) -> Result<Self> {
+        Self::start_in(binary, arguments, &[]).await
+    }
+
+    /// Starts as [`Server::start`] with more or other environment variables: `PATH` for one, which has the programs of the test kit in front.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_in(
+        binary: impl Into<PathBuf>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Result<Self> {
         let binary = binary.into();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = tempfile::Builder::new().prefix("manifold-test-").tempdir()?;
-        let (child, url) = spawn(&binary, folder.path(), &arguments).await?;
+        let (child, url) = spawn(&binary, folder.path(), &arguments, &environment).await?;
         let key =
             std::fs::read_to_string(folder.path().join("data/admin-api-key")).context("read the API key")?;
         let server = Self {
             binary,
             arguments,
+            environment,
             folder,
             child,
             client: reqwest::Client::new(),
@@ -115,7 +133,8 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_again(&mut self) -> Result<()> {
-        let (child, url) = spawn(&self.binary, self.folder.path(), &self.arguments).await?;
+        let (child, url) =
+            spawn(&self.binary, self.folder.path(), &self.arguments, &self.environment).await?;
         self.child = child;
         self.url = url;
         self.ready().await
@@ -360,12 +379,19 @@ pub struct Leg {
     pub infrastructure: String,
 }
 
-async fn spawn(binary: &Path, folder: &Path, arguments: &[String]) -> Result<(Child, String)> {
+async fn spawn(
+    binary: &Path,
+    folder: &Path,
+    arguments: &[String],
+    environment: &[(String, String)],
+) -> Result<(Child, String)> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("server.log"))?;
     let mut child = Command::new(binary)
         .args(["server", "--listen", "127.0.0.1:0", "--account-id", ACCOUNT, "--data"])
         .arg(folder.join("data"))
         .args(arguments)
+        .env("PATH", programs::path()?)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::piped())
         .stderr(log)
         .stdin(Stdio::null())

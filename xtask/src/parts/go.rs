@@ -58,8 +58,10 @@ pub fn build(modules: &[&Module], bin: &Path) -> Result<()> {
         for (program, package) in module.wanted() {
             let status = Command::new("go")
                 .current_dir(module.folder()?)
-                // The pinned sums are what is built.
-                .env("GOFLAGS", "-mod=readonly")
+                // The pinned sums are what is built, whatever repository this folder lies in.
+                .env("GOFLAGS", "-mod=readonly -buildvcs=false")
+                // No C compiler takes part, so that it does not matter whether there is one.
+                .env("CGO_ENABLED", "0")
                 .args(["build", "-p", PARALLEL, "-trimpath", "-ldflags"])
                 .arg(format!("-s -w {}", module.versions))
                 .arg("-o")

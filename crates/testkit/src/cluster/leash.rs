@@ -76,3 +76,30 @@ impl Drop for Leash {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::process::Command;
+
+    use super::Leash;
+
+    #[test]
+    fn processes_their_children_and_the_folder_go_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut leash = Leash::new(folder.path()).unwrap();
+        leash.spawn(Command::new("sh").args(["-c", "sleep 1000 & sleep 1000"])).unwrap();
+        leash.spawn(Command::new("sleep").arg("1000")).unwrap();
+        assert_eq!(leash.ended().unwrap(), 0);
+        let group = leash.group.unwrap();
+        drop(leash);
+        assert!(!folder.path().exists());
+        // A process that nobody has waited for yet counts as there: its new parent will.
+        let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while Command::new("kill").args(["-0", "--", &format!("-{group}")]).output().unwrap().status.success()
+        {
+            assert!(std::time::Instant::now() < end, "the group {group} lives");
+        }
+    }
+}

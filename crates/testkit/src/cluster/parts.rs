@@ -139,7 +139,6 @@ fn api_server(folder: &Path, store: u16, port: u16) -> Vec<String> {
         "--bind-address=127.0.0.1",
         "--advertise-address=127.0.0.1",
         "--endpoint-reconciler-type=none",
-        &format!("--cert-dir={}", file("certificates")),
         &format!("--tls-cert-file={}", file("server.pem")),
         &format!("--tls-private-key-file={}", file("server-key.pem")),
         &format!("--client-ca-file={}", file("ca.pem")),

@@ -46,9 +46,12 @@ pub async fn serve(
     script: Arc<Script>,
     upstream: Arc<Upstream>,
 ) {
-    // An error is one connection's: its client is gone again.
     loop {
-        let Ok((stream, _)) = listener.accept().await else { continue };
+        // An error is one connection's: its client is gone again. Or there are too many, which passes.
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(LEAVE).await;
+            continue;
+        };
         let (acceptor, script, upstream) = (acceptor.clone(), Arc::clone(&script), Arc::clone(&upstream));
         tokio::spawn(async move {
             match acceptor {

@@ -31,7 +31,6 @@ fn a_deployment_rolls_on_both_clusters_and_a_scripted_one_fails_on_one() -> Resu
             cluster.kubectl(&["rollout", "undo", "deployment/shop", "-n", &namespace])?;
         }
         cluster.kubectl(&["rollout", "status", "deployment/shop", "-n", &namespace, "--timeout=60s"])?;
-        cluster.kubectl(&["delete", "namespace", &namespace, "--timeout=60s"])?;
     }
     Ok(())
 }
@@ -79,9 +78,11 @@ fn pods_play_the_part_that_their_image_names() -> Result<()> {
 fn jobs_complete_and_fail_by_the_true_controller() -> Result<()> {
     let cluster = cluster::one()?;
     let namespace = cluster.namespace("jobs")?;
-    for (name, image, condition) in
-        [("well", "migrate:v1", "Complete"), ("badly", "migrate:v1-jobfail", "Failed")]
-    {
+    for (name, image, condition) in [
+        ("well", "migrate:v1", "Complete"),
+        ("late", "migrate:v1-slow", "Complete"),
+        ("badly", "migrate:v1-jobfail", "Failed"),
+    ] {
         let job = json!({ "apiVersion": "batch/v1", "kind": "Job", "metadata": { "name": name, "namespace": namespace },
             "spec": { "backoffLimit": 0, "template": { "spec": { "restartPolicy": "Never",
                 "containers": [{ "name": "app", "image": image }] } } } });

@@ -12,6 +12,11 @@ use serde_json::{Value, json};
 const SOON: Duration = Duration::from_secs(30);
 const NAMESPACES: &str = "/api/v1/namespaces";
 
+/// A name that no other test run has used on the same cluster.
+fn fresh(name: &str) -> String {
+    format!("{name}-{}", uuid::Uuid::new_v4().simple())
+}
+
 /// A proxy without TLS, and requests of an administrator through it.
 struct Through {
     proxy: Proxy,
@@ -41,15 +46,16 @@ impl Through {
 
 #[tokio::test]
 async fn without_rules_it_passes_everything_on_and_remembers_it() -> Result<()> {
-    let through = Through::new()?;
-    assert_eq!(through.make("passed-on").send().await?.status(), 201);
-    let again = through.make("passed-on").send().await?;
+    let (through, name) = (Through::new()?, fresh("passed-on"));
+    let path = format!("{NAMESPACES}/{name}");
+    assert_eq!(through.make(&name).send().await?.status(), 201);
+    let again = through.make(&name).send().await?;
     assert_eq!(again.status(), 409);
     assert_eq!(again.json::<Value>().await?["reason"], "AlreadyExists");
-    assert_eq!(through.get("/api/v1/namespaces/passed-on").send().await?.status(), 200);
+    assert_eq!(through.get(&path).send().await?.status(), 200);
     let seen = through.proxy.requests();
     let asked: Vec<(&str, &str)> = seen.iter().map(|it| (it.method.as_str(), it.path.as_str())).collect();
-    assert_eq!(asked, [("POST", NAMESPACES), ("POST", NAMESPACES), ("GET", "/api/v1/namespaces/passed-on")]);
+    assert_eq!(asked, [("POST", NAMESPACES), ("POST", NAMESPACES), ("GET", path.as_str())]);
     assert_eq!((seen[0].content_type.as_str(), seen[0].scheme.as_str()), ("application/json", "Bearer"));
     Ok(())
 }
@@ -73,7 +79,7 @@ async fn it_answers_instead_of_the_server() -> Result<()> {
     let through = Through::new()?;
     let busy = Act::Answer { status: 429, retry_after: Some(7) };
     through.proxy.rule(Rule::new(busy).method("GET").path("/namespaces").times(1));
-    assert_eq!(through.make("answered").send().await?.status(), 201, "another method");
+    assert_eq!(through.make(&fresh("answered")).send().await?.status(), 201, "another method");
     let answer = through.get(NAMESPACES).send().await?;
     assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (429, &"7".parse()?));
     let status: Value = answer.json().await?;
@@ -106,15 +112,16 @@ async fn it_is_slow_hangs_and_cuts() -> Result<()> {
     let hung = through.get("/version").timeout(Duration::from_millis(300)).send().await;
     assert!(hung.unwrap_err().is_timeout());
 
+    let (never, done) = (fresh("cut"), fresh("lost"));
     rule(Act::Cut);
-    let cut = through.make("cut").send().await.unwrap_err();
+    let cut = through.make(&never).send().await.unwrap_err();
     assert!(!cut.is_timeout(), "{cut:?}");
     rule(Act::LoseAnswer);
-    let lost = through.make("lost").send().await.unwrap_err();
+    let lost = through.make(&done).send().await.unwrap_err();
     assert!(!lost.is_timeout(), "{lost:?}");
     through.proxy.clear();
-    assert_eq!(through.get("/api/v1/namespaces/cut").send().await?.status(), 404);
-    assert_eq!(through.get("/api/v1/namespaces/lost").send().await?.status(), 200, "it was done");
+    assert_eq!(through.get(&format!("{NAMESPACES}/{never}")).send().await?.status(), 404);
+    assert_eq!(through.get(&format!("{NAMESPACES}/{done}")).send().await?.status(), 200, "it was done");
 
     rule(Act::CutAfter(100));
     let mut answer = through.get("/openapi/v2").send().await?;
@@ -132,11 +139,11 @@ async fn it_is_slow_hangs_and_cuts() -> Result<()> {
 
 #[tokio::test]
 async fn a_watch_streams_and_ends_when_told() -> Result<()> {
-    let through = Through::new()?;
+    let (through, name) = (Through::new()?, fresh("watched"));
     let path = format!("{NAMESPACES}?watch=true");
     let mut watch = through.get(&path).send().await?;
-    through.make("watched").send().await?.error_for_status()?;
-    read_until(&mut watch, "watched").await?;
+    through.make(&name).send().await?.error_for_status()?;
+    read_until(&mut watch, &name).await?;
 
     let end = Act::EndAfter(Duration::from_millis(500));
     through.proxy.rule(Rule::new(end).path("watch=true").times(1));
@@ -145,7 +152,7 @@ async fn a_watch_streams_and_ends_when_told() -> Result<()> {
     while watch.chunk().await?.is_some() {}
     assert!(begin.elapsed() >= Duration::from_millis(500));
     let mut watch = through.get(&path).send().await?;
-    read_until(&mut watch, "watched").await
+    read_until(&mut watch, &name).await
 }
 
 /// Reads a watch until it has said a word.
