@@ -20,7 +20,10 @@ use provider::Provider;
 /// A document of the tree with its path.
 macro_rules! tree {
     ($path:literal) => {
-        (concat!("Setup/Applications/Shop/", $path), include_str!(concat!("clusters/tree/Setup/Applications/Shop/", $path)))
+        (
+            concat!("Setup/Applications/Shop/", $path),
+            include_str!(concat!("clusters/tree/Setup/Applications/Shop/", $path)),
+        )
     };
 }
 
@@ -47,7 +50,8 @@ const DEFINITIONS: &str = "Setup/Applications/Shop/Environments/production/Infra
 /// Makes the namespaces, deploys twice, serves on unless told otherwise, and removes them.
 pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     let (clusters, sites) = sites::read(&flags.kubeconfig)?;
-    let providers: Vec<Provider> = clusters.iter().map(|(name, access)| Provider::new(name, access)).collect();
+    let providers: Vec<Provider> =
+        clusters.iter().map(|(name, access)| Provider::new(name, access)).collect();
     clusters.iter().for_each(|(name, access)| warn(name, access));
     let namespaces = Namespaces::new(&providers, sites)?;
     let place = tempfile::Builder::new().prefix("manifold-demo-").tempdir().context("make a folder")?;
@@ -65,7 +69,8 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
         as_told = play => as_told.map(Ending::told),
         () = interrupts.next() => Ok(Ending::Interrupted),
     };
-    if let (Some(server), Ok(Ending::AsTold | Ending::NotAsTold), false) = (&mut server, &ending, flags.once) {
+    if let (Some(server), Ok(Ending::AsTold | Ending::NotAsTold), false) = (&mut server, &ending, flags.once)
+    {
         where_to_look(server, &clusters, &namespaces);
         tokio::select! {
             ended = server.ended() => ending = ended.and(ending),

@@ -44,8 +44,10 @@ const TREE: &[(&str, &str)] = &[
 /// Head of an infrastructure definition; the host names follow.
 const INFRASTRUCTURE: &str = include_str!("hosts/tree/infrastructure.yaml");
 /// Builds of the cart, by number.
-const RELEASES: &[(&str, &str)] =
-    &[("1.0", include_str!("hosts/releases/1.0/cart.sh")), ("2.0", include_str!("hosts/releases/2.0/cart.sh"))];
+const RELEASES: &[(&str, &str)] = &[
+    ("1.0", include_str!("hosts/releases/1.0/cart.sh")),
+    ("2.0", include_str!("hosts/releases/2.0/cart.sh")),
+];
 
 /// Starts the fleet and a server, deploys twice, and serves on unless told otherwise.
 pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {

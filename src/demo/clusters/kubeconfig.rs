@@ -328,7 +328,8 @@ impl User {
             let file = source.file.display();
             let message = format!("the user {name:?} of the kubeconfig {file} signs in by {plugin}");
             let problem = Problem::new(code!("KUBECONFIG_PLUGIN"), message);
-            let problem = problem.detail("no configuration may make a server run a program for its credentials");
+            let problem =
+                problem.detail("no configuration may make a server run a program for its credentials");
             return Err(Box::new(problem.hint(
                 "make a service account token and a context that uses it: `manifold explain KUBECONFIG_PLUGIN` shows how",
             )));

@@ -11,6 +11,7 @@ use manifold_driver_kubernetes::cluster::{Cluster, Dependents};
 use manifold_driver_kubernetes::connect::Clusters;
 use manifold_driver_kubernetes::object::{Object, Resource};
 use manifold_model::kubernetes::ClusterTarget;
+use manifold_model::{Failure, Problem};
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
@@ -96,7 +97,7 @@ impl Namespaces {
                 && !self.is_ours(&cluster, site).await.unwrap_or(false)
             {
                 let doing = format!("make the namespace {}", site.namespace);
-                return Err(cluster.explain(trouble, &doing)).context("nothing was deployed");
+                return Err(said(cluster.explain(trouble, &doing)));
             }
         }
         Ok(())
@@ -141,7 +142,7 @@ impl Namespaces {
         if !self.is_ours(&cluster, site).await? {
             return Ok(());
         }
-        cluster.delete(&named(site), Dependents::Background).await?;
+        cluster.delete(&named(site), Dependents::Background).await.map_err(said)?;
         while self.is_ours(&cluster, site).await? {
             if Instant::now() >= cluster.deadline() {
                 anyhow::bail!("the cluster is still removing it after {} s", REMOVAL.as_secs());
@@ -163,9 +164,9 @@ impl Namespaces {
             namespace: Some(site.namespace.clone()),
             name: "cart".to_owned(),
         };
-        let deployment = cluster.get(&cart).await?.context("there is no Deployment cart")?;
-        let kind = cluster.kind("v1", "Pod").await?;
-        let pods = cluster.list(&kind, Some(&site.namespace), "app=cart", "").await?;
+        let deployment = cluster.get(&cart).await.map_err(said)?.context("there is no Deployment cart")?;
+        let kind = cluster.kind("v1", "Pod").await.map_err(said)?;
+        let pods = cluster.list(&kind, Some(&site.namespace), "app=cart", "").await.map_err(said)?;
         let pods: Vec<&Object> =
             pods.iter().filter(|pod| text(pod, "/metadata/deletionTimestamp").is_none()).collect();
         Ok(Running {
@@ -178,16 +179,15 @@ impl Namespaces {
     }
 
     async fn is_ours(&self, cluster: &Cluster, site: &Site) -> Result<bool> {
-        let found = cluster.get(&named(site)).await?;
+        let found = cluster.get(&named(site)).await.map_err(said)?;
         Ok(found.is_some_and(|namespace| namespace.label(MARK) == Some(self.mark.as_str())))
     }
 
     /// The cluster of an infrastructure, for as long as one purpose takes. Connections are shared.
     async fn cluster(&self, site: &Site, limit: Duration) -> Result<Cluster> {
         let target = self.targets.get(site.cluster).context("an infrastructure without a cluster")?;
-        let connected =
-            Cluster::connect(&self.clusters, target, &self.secrets, Instant::now() + limit).await;
-        connected.with_context(|| format!("reach the cluster of {}", site.name))
+        let connected = Cluster::connect(&self.clusters, target, &self.secrets, Instant::now() + limit).await;
+        connected.map_err(said)
     }
 
     fn namespace(&self, site: &Site) -> Object {
@@ -199,6 +199,15 @@ impl Namespaces {
                 "labels": { "app.kubernetes.io/managed-by": "manifold-demo", MARK: self.mark },
             },
         }))
+    }
+}
+
+/// A cluster's failure as people are told it.
+fn said(failure: Failure) -> anyhow::Error {
+    let problem = Problem::new(failure.code, failure.message);
+    match failure.hint {
+        Some(hint) => problem.hint(hint).into(),
+        None => problem.into(),
     }
 }
 

@@ -50,7 +50,8 @@ fn sites(clusters: &[String]) -> Result<Vec<Site>> {
     };
     let names: Vec<&str> =
         places.iter().filter_map(|place| clusters.get(*place)).map(String::as_str).collect();
-    let made = |(name, cluster)| Ok(Site { name, namespace: format!("manifold-demo-{}", random()?), cluster });
+    let made =
+        |(name, cluster)| Ok(Site { name, namespace: format!("manifold-demo-{}", random()?), cluster });
     unique(&names).into_iter().zip(places).map(made).collect()
 }
 
@@ -99,7 +100,15 @@ mod tests {
 
     #[test]
     fn names_are_plain_and_unlike_each_other() {
-        let wanted = ["Kubernetes-Admin@kubernetes", "a", "a", "a-2", "A", "§", "arn:aws:eks:eu-west-1:1:cluster/shop"];
+        let wanted = [
+            "Kubernetes-Admin@kubernetes",
+            "a",
+            "a",
+            "a-2",
+            "A",
+            "§",
+            "arn:aws:eks:eu-west-1:1:cluster/shop",
+        ];
         let expected = [
             "kubernetes-admin-kubernetes",
             "a",

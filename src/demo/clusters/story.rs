@@ -41,10 +41,11 @@ pub async fn tell(client: &Client, namespaces: &Namespaces) -> Result<bool> {
     println!("\n2. Release 2.0 names an image for {laggard} that its nodes cannot pull\n");
     let second = ship(client, &names, SECOND.number).await?;
     as_told &= expect_legs(&second, "second", |name| name != laggard);
-    as_told &=
-        expect_images(namespaces, |site| if site.name == laggard { &FIRST } else { &SECOND }).await;
+    as_told &= expect_images(namespaces, |site| if site.name == laggard { &FIRST } else { &SECOND }).await;
     if as_told {
-        println!("\n{laggard} could not pull the image of 2.0, rolled back alone and runs 1.0; the others run 2.0");
+        println!(
+            "\n{laggard} could not pull the image of 2.0, rolled back alone and runs 1.0; the others run 2.0"
+        );
     }
     Ok(as_told)
 }
