@@ -90,6 +90,8 @@ impl Namespaces {
     pub async fn make(&self) -> Result<()> {
         for site in &self.sites {
             let cluster = self.cluster(site, QUESTION).await?;
+            // A cluster that cannot be asked gets nothing made, and has nothing to be removed.
+            cluster.get(&named(site)).await.map_err(said)?;
             self.tried.fetch_add(1, Ordering::Relaxed);
             let made = cluster.create(&self.namespace(site)).await;
             // An answer that was lost was asked for again: the namespace is there, and ours.
@@ -99,6 +101,7 @@ impl Namespaces {
                 let doing = format!("make the namespace {}", site.namespace);
                 return Err(said(cluster.explain(trouble, &doing)));
             }
+            println!("the namespace {} is made in {}", site.namespace, site.name);
         }
         Ok(())
     }
