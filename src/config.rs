@@ -47,6 +47,13 @@ pub struct ServerFlags {
     /// Known-hosts file, may be given several times [default: DIR/known_hosts, ~/.ssh/known_hosts, /etc/ssh/ssh_known_hosts]
     #[arg(long, env = "MANIFOLD_SSH_KNOWN_HOSTS", value_name = "FILE", value_delimiter = ',')]
     pub ssh_known_hosts: Vec<PathBuf>,
+    /// Program `helm` (3 or newer), which renders Go templates among manifests [default: `helm` in PATH, if it is there]
+    #[arg(long, env = "MANIFOLD_HELM", value_name = "FILE")]
+    pub helm: Option<PathBuf>,
+    /// Kubeconfig of the delegate inside the server, for cloud providers that use the delegate's own access [default: the service account of the
+    /// pod, else ~/.kube/config]
+    #[arg(long, env = "MANIFOLD_KUBECONFIG", value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
     /// Configuration file
     #[arg(long, env = "MANIFOLD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -91,6 +98,8 @@ pub struct Settings {
     pub enable_test_kinds: bool,
     /// SSH.
     pub ssh: SshSettings,
+    /// Kubernetes.
+    pub kubernetes: KubernetesSettings,
     /// Limits.
     pub limits: LimitSettings,
 }
@@ -103,6 +112,16 @@ pub struct SshSettings {
     pub host_keys: HostKeys,
     /// Known-hosts files; empty: the usual ones.
     pub known_hosts: Vec<PathBuf>,
+}
+
+/// Kubernetes settings of the delegate inside the server.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct KubernetesSettings {
+    /// Program `helm`; absent: the one in `PATH`, if it is there.
+    pub helm: Option<PathBuf>,
+    /// Kubeconfig; absent: the pod's service account, else the usual file.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 /// Limits that may be changed (`docs/limits.md`).
@@ -133,6 +152,7 @@ impl Default for Settings {
             insecure_http: false,
             enable_test_kinds: false,
             ssh: SshSettings::default(),
+            kubernetes: KubernetesSettings::default(),
             limits: LimitSettings::default(),
         }
     }
@@ -162,6 +182,14 @@ pub fn settings(flags: ServerFlags) -> Result<Settings, Box<Problem>> {
     overlay(&mut settings, flags);
     // Attempt folders are found again by their path after a restart from another folder.
     settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
+    for (name, path) in [("helm", &settings.kubernetes.helm), ("kubeconfig", &settings.kubernetes.kubeconfig)]
+    {
+        if let Some(missing) = path.as_ref().filter(|path| !path.is_file()) {
+            let what = format!("{name} is set to {}, which is not a file", missing.display());
+            let problem = Problem::new(code!("CONFIG_INVALID"), what);
+            return Err(Box::new(problem.hint("correct the path, or leave the setting out")));
+        }
+    }
     if !settings.listen.ip().is_loopback() && !settings.insecure_http {
         return Err(Box::new(
             Problem::new(
@@ -202,6 +230,8 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
     if let Some(host_keys) = flags.ssh_host_keys {
         settings.ssh.host_keys = host_keys;
     }
+    settings.kubernetes.helm = flags.helm.or(settings.kubernetes.helm.take());
+    settings.kubernetes.kubeconfig = flags.kubeconfig.or(settings.kubernetes.kubeconfig.take());
     if !flags.ssh_known_hosts.is_empty() {
         settings.ssh.known_hosts = flags.ssh_known_hosts;
     }
@@ -216,6 +246,14 @@ impl Settings {
     /// File with the key that wraps secret keys.
     pub fn key_path(&self) -> PathBuf {
         self.key_file.clone().unwrap_or_else(|| self.data.join("key"))
+    }
+
+    /// The program `helm`: as set, else the one in `PATH`.
+    pub fn helm(&self) -> Option<PathBuf> {
+        self.kubernetes.helm.clone().or_else(|| {
+            let path = std::env::var_os("PATH")?;
+            std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|file| file.is_file())
+        })
     }
 
     /// Known-hosts files, the first of which `accept-new` writes to.
@@ -254,6 +292,17 @@ mod tests {
         let refused =
             super::settings(ServerFlags { config: Some(path), ..ServerFlags::default() }).unwrap_err();
         assert!(refused.detail.unwrap().contains("line 2"));
+    }
+
+    #[test]
+    fn the_programs_of_kubernetes_must_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().join("helm");
+        std::fs::write(&here, "").unwrap();
+        let with = |helm: &Path| settings(ServerFlags { helm: Some(helm.into()), ..ServerFlags::default() });
+        assert_eq!(with(&here).unwrap().helm(), Some(here));
+        let refused = with(&folder.path().join("none")).unwrap_err();
+        assert!(refused.message.starts_with("helm is set to"), "{refused:?}");
     }
 
     #[test]

@@ -26,6 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
             "driver",
             "driver-artifact",
             "driver-http",
+            "driver-kubernetes",
             "driver-script",
             "driver-ssh",
             "expression",

@@ -6,6 +6,7 @@ mod config;
 mod connection;
 mod error;
 mod expression;
+mod files;
 mod held;
 pub mod limits;
 mod log;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) held: Arc<held::Held>,
     pub(crate) outbox: Arc<outbox::Outbox>,
     pub(crate) asks: Arc<ask::Asks>,
+    pub(crate) files: Arc<files::Files>,
 }
 
 impl Delegate {
@@ -71,7 +73,7 @@ impl Delegate {
         let outbox = Arc::new(outbox::Outbox::new());
         let held = Arc::new(held::Held::new(config.spool.unacknowledged()));
         let asks = Arc::new(ask::Asks::new(outbox.clone(), held.clone()));
-        let shared = Shared { config, drivers: players, kinds, held, outbox, asks };
+        let shared = Shared { config, drivers: players, kinds, held, outbox, asks, files: Arc::default() };
         Self { shared: Arc::new(shared), connected: tokio::sync::Mutex::new(()) }
     }
 

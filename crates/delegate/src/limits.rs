@@ -23,6 +23,12 @@ pub const MIN_MASKED: usize = 3;
 /// Longest text that is masked as a whole, bytes; of a longer one this much from its start. Bounds what is held back.
 pub const MAX_MASKED: usize = 64 * 1024;
 
+/// Bytes of file documents kept for the tasks to come; those used the longest ago go first.
+pub const MAX_KEPT_FILES: usize = 64 * 1024 * 1024;
+
+/// Largest file document that is kept, bytes.
+pub const MAX_KEPT_FILE: usize = 16 * 1024 * 1024;
+
 /// How long a request to the server may take, a reconnect included.
 pub const REQUEST_DEADLINE: Duration = Duration::from_secs(60);
 

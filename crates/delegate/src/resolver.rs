@@ -13,19 +13,40 @@ use manifold_model::{Failure, FailureClass, Hole, Piece, Rendered, TaskId, code}
 use tokio::sync::Mutex;
 
 use crate::ask::{Asks, wrong_answer};
+use crate::files::Files;
 use crate::mask::Secrets;
 
 /// The resolver of one task. Values that it opened live as long as the task.
 pub(crate) struct LinkResolver {
     asks: Arc<Asks>,
+    files: Arc<Files>,
     task: TaskId,
     secrets: Arc<Secrets>,
     opened: Mutex<HashMap<String, SecretBytes>>,
 }
 
 impl LinkResolver {
-    pub(crate) fn new(asks: Arc<Asks>, task: TaskId, secrets: Arc<Secrets>) -> Self {
-        Self { asks, task, secrets, opened: Mutex::default() }
+    pub(crate) fn new(asks: Arc<Asks>, files: Arc<Files>, task: TaskId, secrets: Arc<Secrets>) -> Self {
+        Self { asks, files, task, secrets, opened: Mutex::default() }
+    }
+
+    async fn fetch(&self, source: &FileSource) -> Result<Bytes, Failure> {
+        let mut content = BytesMut::new();
+        loop {
+            let ask = Ask::File { source: source.clone(), offset: content.len() as u64 };
+            let Answer::File { bytes, total } = self.asks.ask(&self.task, ask).await? else {
+                return Err(wrong_answer("file"));
+            };
+            if total > MAX_FILE {
+                return Err(too_large(source, total));
+            }
+            content.extend_from_slice(&bytes);
+            match (content.len() as u64).cmp(&total) {
+                std::cmp::Ordering::Equal => return Ok(content.freeze()),
+                std::cmp::Ordering::Less if !bytes.is_empty() => {}
+                _ => return Err(torn(source)),
+            }
+        }
     }
 
     fn open(&self, value: &Sensitive) -> SecretBytes {
@@ -95,21 +116,11 @@ impl Resolver for LinkResolver {
     }
 
     async fn file(&self, source: &FileSource) -> Result<Bytes, Failure> {
-        let mut content = BytesMut::new();
-        loop {
-            let ask = Ask::File { source: source.clone(), offset: content.len() as u64 };
-            let Answer::File { bytes, total } = self.asks.ask(&self.task, ask).await? else {
-                return Err(wrong_answer("file"));
-            };
-            if total > MAX_FILE {
-                return Err(too_large(source, total));
+        match source {
+            FileSource::Document { path, revision } => {
+                self.files.get(path, *revision, || self.fetch(source)).await
             }
-            content.extend_from_slice(&bytes);
-            match (content.len() as u64).cmp(&total) {
-                std::cmp::Ordering::Equal => return Ok(content.freeze()),
-                std::cmp::Ordering::Less if !bytes.is_empty() => {}
-                _ => return Err(torn(source)),
-            }
+            FileSource::Secret { .. } => self.fetch(source).await,
         }
     }
 

@@ -54,8 +54,12 @@ impl Life {
             self.run,
             stop.clone(),
         ));
-        let resolver =
-            Arc::new(LinkResolver::new(self.shared.asks.clone(), self.task.id.clone(), secrets.clone()));
+        let resolver = Arc::new(LinkResolver::new(
+            self.shared.asks.clone(),
+            self.shared.files.clone(),
+            self.task.id.clone(),
+            secrets.clone(),
+        ));
         let context = Context { cancel: stop, log: log.clone(), resolver: resolver.clone() };
 
         let mut outcome = self.outcome(&context).await;

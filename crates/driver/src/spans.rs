@@ -1,7 +1,8 @@
 //! Text files with their spans replaced. Which spans there are was found when the plan was made; here they are only looked up, so that no
 //! driver parses expressions (`design.md` 5).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
 use manifold_model::task::FileSource;
 use manifold_model::{Failure, FailureClass, Rendered, code};
@@ -19,43 +20,49 @@ pub async fn replaced<R: Resolver + ?Sized>(
 ) -> Result<Filled, Failure> {
     let bytes = resolver.file(source).await?;
     let text = std::str::from_utf8(&bytes).map_err(|error| not_text(source, error.valid_up_to()))?;
-    let used: Vec<(&str, &Rendered)> = spans
-        .iter()
-        .filter(|(span, _)| text.contains(span.as_str()))
-        .map(|(span, value)| (span.as_str(), value))
-        .collect();
-    let mut values = HashMap::with_capacity(used.len());
+    let found = find(text, spans);
+    let mut values = BTreeMap::new();
     let mut secret = false;
-    for (span, value) in used {
-        let filled = resolver.render(value, &BTreeMap::new()).await?;
-        secret |= filled.secret;
-        values.insert(span, filled.text);
+    for span in found.iter().filter_map(|place| text.get(place.clone())) {
+        if let (None, Some(value)) = (values.get(span), spans.get(span)) {
+            let filled = resolver.render(value, &BTreeMap::new()).await?;
+            secret |= filled.secret;
+            values.insert(span, filled.text);
+        }
     }
-    Ok(Filled { text: replace(text, &values), secret })
+    Ok(Filled { text: put(text, &found, &values), secret })
 }
 
-/// One pass from left to right: what was put in is not looked at again.
-fn replace(text: &str, values: &HashMap<&str, String>) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
-        let longest =
-            values.iter().filter(|(span, _)| from.starts_with(**span)).max_by_key(|(span, _)| span.len());
-        let taken = match longest {
-            Some((span, value)) => {
-                out.push_str(value);
-                span.len()
-            }
-            None => {
-                out.push_str("${");
-                2
-            }
-        };
-        rest = from.get(taken..).unwrap_or_default();
+/// Where spans stand, from left to right; of several that begin at one place the longest.
+fn find<T>(text: &str, spans: &BTreeMap<String, T>) -> Vec<Range<usize>> {
+    let mut lengths: Vec<usize> = spans.keys().map(String::len).filter(|length| *length > 0).collect();
+    lengths.sort_unstable_by(|a, b| b.cmp(a));
+    lengths.dedup();
+    let mut found = Vec::new();
+    let mut at = 0;
+    while let Some(start) = text.get(at..).and_then(|rest| rest.find("${")).map(|place| at + place) {
+        let longest = lengths
+            .iter()
+            .map(|length| start..start + length)
+            .find(|place| text.get(place.clone()).is_some_and(|candidate| spans.contains_key(candidate)));
+        // What was replaced is not looked at again; inside of what was not there may be more.
+        at = longest.as_ref().map_or(start + 2, |place| place.end);
+        found.extend(longest);
     }
-    out.push_str(rest);
+    found
+}
+
+/// The text with values at these places.
+fn put(text: &str, places: &[Range<usize>], values: &BTreeMap<&str, String>) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut at = 0;
+    for place in places {
+        let span = text.get(place.clone()).unwrap_or_default();
+        out.push_str(text.get(at..place.start).unwrap_or_default());
+        out.push_str(values.get(span).map_or(span, String::as_str));
+        at = place.end;
+    }
+    out.push_str(text.get(at..).unwrap_or_default());
     out
 }
 
@@ -78,11 +85,12 @@ mod tests {
 
     #[test]
     fn spans_are_replaced_once_and_the_rest_stays() {
-        let values = HashMap::from([
-            ("${a}", "${b}".to_owned()),
-            ("${b}", "2".to_owned()),
-            ("${x${b}}", "nested".to_owned()),
-        ]);
-        assert_eq!(replace("1 ${a} ${b} ${x${b}} ${c:-d} $b ${", &values), "1 ${b} 2 nested ${c:-d} $b ${");
+        let values = [("${a}", "${b}"), ("${b}", "2"), ("${x${b}}", "nested"), ("${é}", "e")];
+        let spans: BTreeMap<String, ()> = values.iter().map(|(span, _)| ((*span).to_owned(), ())).collect();
+        let values = values.iter().map(|(span, value)| (*span, (*value).to_owned())).collect();
+        let replace = |text: &str| put(text, &find(text, &spans), &values);
+        assert_eq!(replace("1 ${a} ${b} ${x${b}} ${c:-d} $b ${"), "1 ${b} 2 nested ${c:-d} $b ${");
+        assert_eq!(replace("${q${a}}ö${é}é${"), "${q${b}}öeé${");
+        assert_eq!(replace(""), "");
     }
 }
