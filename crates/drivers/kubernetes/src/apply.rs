@@ -65,7 +65,8 @@ impl Made {
     }
 
     fn scope(&self, object: &Object) -> Option<bool> {
-        let of = |(group, kind, _): &&(String, String, bool)| group == object.group() && kind == object.kind();
+        let of =
+            |(group, kind, _): &&(String, String, bool)| group == object.group() && kind == object.kind();
         self.kinds.iter().find(of).map(|(_, _, namespaced)| *namespaced)
     }
 }

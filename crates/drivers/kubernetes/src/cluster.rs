@@ -116,7 +116,8 @@ impl Cluster {
         if let Some((kind, api_version)) = well_known(kind) {
             return Box::pin(self.kind(api_version, kind)).await;
         }
-        let of = |kinds: &[ApiKind]| kinds.iter().find(|known| known.kind.eq_ignore_ascii_case(kind)).cloned();
+        let of =
+            |kinds: &[ApiKind]| kinds.iter().find(|known| known.kind.eq_ignore_ascii_case(kind)).cloned();
         for fresh in [false, true] {
             for api_version in self.groups(fresh).await?.iter() {
                 let kinds = match self.link.discovery.known(api_version).filter(|_| !fresh) {
@@ -233,7 +234,8 @@ impl Cluster {
             if found.len() > LIST_LIMIT {
                 return Err(self.too_many(&doing));
             }
-            let next = page.pointer("/metadata/continue").and_then(Value::as_str).filter(|next| !next.is_empty());
+            let next =
+                page.pointer("/metadata/continue").and_then(Value::as_str).filter(|next| !next.is_empty());
             match next {
                 Some(next) => params.continue_token = Some(next.to_owned()),
                 None => return Ok(found),
@@ -361,7 +363,8 @@ impl Cluster {
         &self,
         resource: &Resource,
         version: &str,
-    ) -> Result<impl futures::Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Send + use<>, Failure> {
+    ) -> Result<impl futures::Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Send + use<>, Failure>
+    {
         let doing = format!("watch {resource}");
         let path = self.collection(resource).await?;
         let params = WatchParams::default().fields(&format!("metadata.name={}", resource.name));
@@ -464,11 +467,13 @@ impl Cluster {
 
     async fn attempt(&self, request: Ask) -> Result<Answer, Broken> {
         let lost = |error: &kube::Error| Broken::of(broken(&self.name, error));
-        let response = self.link.client().send(request.map(Body::from)).await.map_err(|error| lost(&error))?;
+        let response =
+            self.link.client().send(request.map(Body::from)).await.map_err(|error| lost(&error))?;
         let (parts, body) = response.into_parts();
         let read = Limited::new(body, ANSWER_LIMIT).collect().await;
         let retry_after = parts.headers.get(http::header::RETRY_AFTER);
-        let seconds = retry_after.and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
+        let seconds =
+            retry_after.and_then(|value| value.to_str().ok()).and_then(|text| text.trim().parse().ok());
         match read {
             Ok(body) => Ok(Answer {
                 code: parts.status,

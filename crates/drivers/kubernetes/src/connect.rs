@@ -25,9 +25,7 @@ use tower::{BoxError, ServiceBuilder};
 use zeroize::Zeroizing;
 
 use crate::discovery::Discovery;
-use crate::limits::{
-    CLUSTERS_KEPT, CONNECT_LIMIT, CONNECTIONS_KEPT, REQUEST_LIMIT, WATCHES_A_CONNECTION,
-};
+use crate::limits::{CLUSTERS_KEPT, CONNECT_LIMIT, CONNECTIONS_KEPT, REQUEST_LIMIT, WATCHES_A_CONNECTION};
 
 /// Silence after which a connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -206,10 +204,8 @@ async fn by_url(
     }
     let mut config = Config::new(uri);
     config.accept_invalid_certs = insecure;
-    let mut parts: Vec<Zeroizing<Vec<u8>>> = vec![
-        Zeroizing::new(trimmed.as_bytes().to_vec()),
-        Zeroizing::new(vec![u8::from(insecure)]),
-    ];
+    let mut parts: Vec<Zeroizing<Vec<u8>>> =
+        vec![Zeroizing::new(trimmed.as_bytes().to_vec()), Zeroizing::new(vec![u8::from(insecure)])];
     if let Some(ca) = ca.map(str::trim).filter(|ca| !ca.is_empty()) {
         let pem = pem(name, "CA certificate", ca, resolver).await?;
         config.root_cert = Some(certificates(name, "CA certificate", &pem)?);

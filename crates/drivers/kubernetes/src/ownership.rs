@@ -159,7 +159,8 @@ mod tests {
     #[test]
     fn fields_are_united_with_ours() {
         let ours = entry(MANAGER, "Apply", "", json!({"f:spec": {".": {}, "f:a": {}}}));
-        let fields = json!({"f:metadata": {"f:annotations": {LAST_APPLIED: {}}}, "f:spec": {"f:b": {"f:c": {}}}});
+        let fields =
+            json!({"f:metadata": {"f:annotations": {LAST_APPLIED: {}}}, "f:spec": {"f:b": {"f:c": {}}}});
         let other_name = entry("flux", "Update", "", fields);
         assert_eq!(client_side_managers(&object(vec![other_name.clone()])), ["flux"]);
         let patch = migration(&object(vec![ours, other_name])).unwrap();

@@ -73,7 +73,8 @@ pub fn belongs(pod: &Object, workload: &Object) -> bool {
         match workload.kind() {
             "Deployment" => {
                 let hash = text("name").strip_prefix(workload.name()).and_then(|rest| rest.strip_prefix('-'));
-                text("kind") == "ReplicaSet" && hash.is_some_and(|hash| !hash.is_empty() && !hash.contains('-'))
+                text("kind") == "ReplicaSet"
+                    && hash.is_some_and(|hash| !hash.is_empty() && !hash.contains('-'))
             }
             kind => text("kind") == kind && text("name") == workload.name(),
         }
@@ -121,18 +122,24 @@ mod tests {
 
     #[test]
     fn pods_say_why() {
-        let container = |state: Value, restarts: i64, last: Value| {
-            json!({"containerStatuses": [{"name": "app", "ready": false, "restartCount": restarts, "state": state, "lastState": last}]})
-        };
+        let container = |state: Value, restarts: i64, last: Value| json!({"containerStatuses": [{"name": "app", "ready": false, "restartCount": restarts, "state": state, "lastState": last}]});
         let table = [
             (json!({"phase": "Running"}), None),
             (container(json!({"waiting": {"reason": "ContainerCreating"}}), 0, json!({})), None),
             (
-                container(json!({"waiting": {"reason": "ImagePullBackOff", "message": "no  such\nimage"}}), 0, json!({})),
+                container(
+                    json!({"waiting": {"reason": "ImagePullBackOff", "message": "no  such\nimage"}}),
+                    0,
+                    json!({}),
+                ),
                 Some("container app: ImagePullBackOff: no such image"),
             ),
             (
-                container(json!({"waiting": {"reason": "CrashLoopBackOff"}}), 4, json!({"terminated": {"exitCode": 3}})),
+                container(
+                    json!({"waiting": {"reason": "CrashLoopBackOff"}}),
+                    4,
+                    json!({"terminated": {"exitCode": 3}}),
+                ),
                 Some("container app: CrashLoopBackOff after 4 restarts, last exit code 3"),
             ),
             (container(json!({"running": {}}), 0, json!({})), Some("container app runs and is not ready")),
@@ -153,7 +160,9 @@ mod tests {
 
     #[test]
     fn pods_belong_to_one_workload() {
-        let owned = |kind: &str, name: &str| Object(json!({"metadata": {"ownerReferences": [{"kind": kind, "name": name}]}}));
+        let owned = |kind: &str, name: &str| {
+            Object(json!({"metadata": {"ownerReferences": [{"kind": kind, "name": name}]}}))
+        };
         let deployment = Object(json!({"kind": "Deployment", "metadata": {"name": "web"}}));
         assert!(belongs(&owned("ReplicaSet", "web-5d9"), &deployment));
         assert!(!belongs(&owned("ReplicaSet", "web-canary-5d9"), &deployment));

@@ -76,7 +76,9 @@ pub async fn update<T>(
             Err(Trouble::Status(status)) if status.code == 409 => {}
             // Deleted meanwhile.
             Err(Trouble::Status(status)) if status.code == 404 && Instant::now() < cluster.deadline() => {}
-            Err(trouble) => return Err(cluster.explain(trouble, &format!("write the history {}", place.resource))),
+            Err(trouble) => {
+                return Err(cluster.explain(trouble, &format!("write the history {}", place.resource)));
+            }
         }
     }
     Err(Failure::new(

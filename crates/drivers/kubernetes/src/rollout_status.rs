@@ -253,8 +253,10 @@ mod tests {
     #[test]
     fn stateful_sets() {
         let rolling = |partition: i64| json!({"replicas": 3, "updateStrategy": {"type": "RollingUpdate", "rollingUpdate": {"partition": partition}}});
-        let status = |ready: i64, updated: i64, current: &str| json!({"observedGeneration": 2, "readyReplicas": ready,
-            "updatedReplicas": updated, "updateRevision": "b", "currentRevision": current});
+        let status = |ready: i64, updated: i64, current: &str| {
+            json!({"observedGeneration": 2, "readyReplicas": ready,
+            "updatedReplicas": updated, "updateRevision": "b", "currentRevision": current})
+        };
         let table = [
             (rolling(0), status(2, 1, "a"), waiting("2 of 3 pods are ready")),
             (rolling(0), status(3, 1, "a"), waiting("1 of 3 pods are new")),
@@ -270,8 +272,10 @@ mod tests {
 
     #[test]
     fn daemon_sets() {
-        let status = |updated: i64, available: i64| json!({"observedGeneration": 2, "desiredNumberScheduled": 2,
-            "updatedNumberScheduled": updated, "numberAvailable": available});
+        let status = |updated: i64, available: i64| {
+            json!({"observedGeneration": 2, "desiredNumberScheduled": 2,
+            "updatedNumberScheduled": updated, "numberAvailable": available})
+        };
         let table = [
             (status(1, 1), waiting("1 of 2 new pods exist")),
             (status(2, 1), waiting("1 of 2 pods are available")),
@@ -285,9 +289,7 @@ mod tests {
 
     #[test]
     fn everything_else() {
-        let condition = |kind: &str, status: &str| {
-            json!({"conditions": [{"type": kind, "status": status, "reason": "r", "message": "m"}]})
-        };
+        let condition = |kind: &str, status: &str| json!({"conditions": [{"type": kind, "status": status, "reason": "r", "message": "m"}]});
         let table = [
             ("batch/v1", "Job", condition("Complete", "True"), Progress::Steady),
             ("batch/v1", "Job", condition("Failed", "True"), Progress::Failed("it failed: r: m".to_owned())),
@@ -299,7 +301,12 @@ mod tests {
             ("example.com/v1", "Thing", json!(null), Progress::Steady),
             ("example.com/v1", "Thing", condition("Ready", "False"), waiting("r: m")),
             ("example.com/v1", "Thing", condition("Stalled", "True"), Progress::Failed("r: m".to_owned())),
-            ("example.com/v1", "Thing", json!({"observedGeneration": 1}), waiting("the change of the Thing is not seen by its controller yet")),
+            (
+                "example.com/v1",
+                "Thing",
+                json!({"observedGeneration": 1}),
+                waiting("the change of the Thing is not seen by its controller yet"),
+            ),
         ];
         for (api_version, kind, status, expected) in table {
             assert_eq!(of(api_version, kind, json!({}), status), expected, "{kind}");

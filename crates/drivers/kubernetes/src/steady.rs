@@ -40,7 +40,15 @@ pub async fn wait(
         .iter()
         .enumerate()
         .map(|(index, resource)| async move {
-            let mut wait = Wait { cluster, context, resource, end, last: None, told: String::new(), known: BTreeSet::new() };
+            let mut wait = Wait {
+                cluster,
+                context,
+                resource,
+                end,
+                last: None,
+                told: String::new(),
+                known: BTreeSet::new(),
+            };
             (index, wait.follow().await)
         })
         .collect();
@@ -52,7 +60,9 @@ pub async fn wait(
             // All others are late in the same moment: the text has them all.
             Err(failure) if failure.class == FailureClass::Timeout => {
                 late = Some(match late {
-                    Some(first) => Failure { message: format!("{}; {}", first.message, failure.message), ..first },
+                    Some(first) => {
+                        Failure { message: format!("{}; {}", first.message, failure.message), ..first }
+                    }
                     None => failure,
                 });
             }
@@ -192,8 +202,9 @@ impl Wait<'_> {
             _ => "nothing was seen of it".to_owned(),
         };
         let text = self.text(&format!("not steady in time: {waits}")).await;
-        Failure::new(FailureClass::Timeout, code!("K8S_STEADY_TIMEOUT"), text)
-            .hint("the reasons are in the step's log; if the pods only need longer, give the step a longer timeout")
+        Failure::new(FailureClass::Timeout, code!("K8S_STEADY_TIMEOUT"), text).hint(
+            "the reasons are in the step's log; if the pods only need longer, give the step a longer timeout",
+        )
     }
 
     async fn text(&mut self, why: &str) -> String {
@@ -222,7 +233,9 @@ async fn next(events: &mut Option<Events>) -> Option<Option<Object>> {
     let Some(stream) = events else { return std::future::pending().await };
     loop {
         match stream.next().await {
-            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => return Some(Some(Object(object))),
+            Some(Ok(WatchEvent::Added(object) | WatchEvent::Modified(object))) => {
+                return Some(Some(Object(object)));
+            }
             Some(Ok(WatchEvent::Deleted(_))) => return Some(None),
             Some(Ok(WatchEvent::Bookmark(_))) => {}
             Some(Ok(WatchEvent::Error(_)) | Err(_)) | None => return None,
@@ -249,7 +262,8 @@ pub async fn explain(cluster: &Cluster, workload: &Object) -> Vec<String> {
     if let Ok(kind) = cluster.kind("v1", "Event").await {
         for name in names.iter().take(3) {
             let fields = format!("involvedObject.name={name},type=Warning");
-            let mut events = cluster.glance(&kind, namespace, ("", &fields), PODS_LOOKED_AT).await.unwrap_or_default();
+            let mut events =
+                cluster.glance(&kind, namespace, ("", &fields), PODS_LOOKED_AT).await.unwrap_or_default();
             events.sort_by_key(reasons::seen_at);
             let newest = events.last().map(reasons::of_event);
             all.extend(newest.filter(|event| !all.contains(event)));

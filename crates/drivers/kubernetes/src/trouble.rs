@@ -63,7 +63,10 @@ pub fn broken(cluster: &str, error: &kube::Error) -> Failure {
         return Failure::new(
             FailureClass::Authentication,
             code!("K8S_OWN_ACCESS"),
-            format!("the delegate's credentials for cluster {cluster} cannot be had: {}", short(&error.to_string())),
+            format!(
+                "the delegate's credentials for cluster {cluster} cannot be had: {}",
+                short(&error.to_string())
+            ),
         );
     }
     match tls_error(error) {
@@ -91,10 +94,9 @@ fn distrusted(cluster: &str, why: &CertificateError) -> Failure {
             "is not signed by the certificate authority that the cloud provider names (or by one of the system's)",
             "put the cluster's CA certificate into the cloud provider",
         ),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
-            "is for another host name",
-            "use a name in the cloud provider's URL that the certificate holds",
-        ),
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            ("is for another host name", "use a name in the cloud provider's URL that the certificate holds")
+        }
         _ => ("is not valid", "look at the API server's certificate"),
     };
     Failure::new(

@@ -1,0 +1,6 @@
+//! The driver on real API servers, with real controllers.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod cluster;
+mod world;
