@@ -13,9 +13,9 @@ use serde_json::json;
 
 use super::{DemoFlags, Ending, Interrupts, client, settings};
 use crate::server::{self, Server};
-use kubeconfig::Access;
 use namespaces::Namespaces;
 use provider::Provider;
+use sites::Cluster;
 
 /// A document of the tree with its path.
 macro_rules! tree {
@@ -50,9 +50,8 @@ const DEFINITIONS: &str = "Setup/Applications/Shop/Environments/production/Infra
 /// Makes the namespaces, deploys twice, serves on unless told otherwise, and removes them.
 pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     let (clusters, sites) = sites::read(&flags.kubeconfig)?;
-    let providers: Vec<Provider> =
-        clusters.iter().map(|(name, access)| Provider::new(name, access)).collect();
-    clusters.iter().for_each(|(name, access)| warn(name, access));
+    let providers: Vec<Provider> = clusters.iter().map(Provider::new).collect();
+    clusters.iter().for_each(warn);
     let namespaces = Namespaces::new(&providers, sites)?;
     let place = tempfile::Builder::new().prefix("manifold-demo-").tempdir().context("make a folder")?;
     let mut interrupts = Interrupts::listen()?;
@@ -93,12 +92,10 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     }
 }
 
-fn warn(name: &str, access: &Access) {
-    if access.insecure {
-        eprintln!(
-            "warning: {name}: the certificate of {} is not looked at, as the kubeconfig says (insecure-skip-tls-verify)",
-            access.server
-        );
+fn warn(cluster: &Cluster) {
+    if cluster.access.insecure {
+        let (name, server) = (&cluster.name, &cluster.access.server);
+        eprintln!("warning: {name}: the certificate of {server} is not looked at, as the kubeconfig says (insecure-skip-tls-verify)");
     }
 }
 
@@ -139,12 +136,12 @@ fn documents(providers: &[Provider], namespaces: &Namespaces) -> Vec<(String, Ve
 }
 
 /// Says where to look at what happened.
-fn where_to_look(server: &Server, clusters: &[(String, Access)], namespaces: &Namespaces) {
+fn where_to_look(server: &Server, clusters: &[Cluster], namespaces: &Namespaces) {
     let names: Vec<&str> = namespaces.sites.iter().map(|site| site.name.as_str()).collect();
     super::where_to_look(server, &names);
     println!("\nand at the clusters:\n");
     for site in &namespaces.sites {
-        let Some((_, access)) = clusters.get(site.cluster) else { continue };
+        let Some(Cluster { access, .. }) = clusters.get(site.cluster) else { continue };
         let (file, context) = (quoted(&access.file.to_string_lossy()), quoted(&access.context));
         let namespace = &site.namespace;
         println!(

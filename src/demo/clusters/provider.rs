@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::kubeconfig::{Access, SignIn};
+use super::kubeconfig::SignIn;
+use super::sites::Cluster;
 
 /// A cloud provider with its secrets.
 pub struct Provider {
@@ -17,9 +18,10 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// The cloud provider of this name.
-    pub fn new(name: &str, access: &Access) -> Self {
-        let mut provider = Self { name: name.to_owned(), keys: Map::new(), secrets: BTreeMap::new() };
+    /// The cloud provider of a cluster.
+    pub fn new(cluster: &Cluster) -> Self {
+        let access = &cluster.access;
+        let mut provider = Self { name: cluster.name.clone(), keys: Map::new(), secrets: BTreeMap::new() };
         provider.set("masterUrl", &access.server);
         if let Some(authority) = &access.authority {
             provider.keep("caCert", "ca", authority);

@@ -13,6 +13,14 @@ const ALONE: usize = 2;
 /// Letters of a context's name that a name keeps.
 const NAME: usize = 40;
 
+/// A cluster.
+pub struct Cluster {
+    /// Its name, which its cloud provider has too.
+    pub name: String,
+    /// The way to it.
+    pub access: Access,
+}
+
 /// An infrastructure.
 pub struct Site {
     /// Its name, unlike all others.
@@ -23,24 +31,25 @@ pub struct Site {
     pub cluster: usize,
 }
 
-/// The clusters that the kubeconfigs name, each with a name for its cloud provider, and the infrastructures on them.
+/// The clusters that the kubeconfigs name, and the infrastructures on them.
 ///
 /// # Errors
 /// A kubeconfig is refused, or there are too many.
-pub fn read(kubeconfigs: &[String]) -> Result<(Vec<(String, Access)>, Vec<Site>)> {
+pub fn read(kubeconfigs: &[String]) -> Result<(Vec<Cluster>, Vec<Site>)> {
     if kubeconfigs.len() > CLUSTERS {
         let message = format!("{} kubeconfigs are given", kubeconfigs.len());
         let problem = Problem::new(code!("KUBECONFIG_INVALID"), message);
         return Err(problem.hint(format!("give at most {CLUSTERS}")).into());
     }
-    let mut clusters = Vec::new();
+    let mut read = Vec::new();
     for argument in kubeconfigs {
-        clusters.push(kubeconfig::read(argument).map_err(|problem| *problem)?);
+        read.push(kubeconfig::read(argument).map_err(|problem| *problem)?);
     }
-    let contexts: Vec<&str> = clusters.iter().map(|access| access.context.as_str()).collect();
+    let contexts: Vec<&str> = read.iter().map(|access| access.context.as_str()).collect();
     let names = unique(&contexts);
     let sites = sites(&names)?;
-    Ok((names.into_iter().zip(clusters).collect(), sites))
+    let clusters = names.into_iter().zip(read).map(|(name, access)| Cluster { name, access }).collect();
+    Ok((clusters, sites))
 }
 
 fn sites(clusters: &[String]) -> Result<Vec<Site>> {
