@@ -5,6 +5,7 @@
 //! the same exec attaches to it again. The marker is an exclusive-create claim, so however often a unit is asked for, it starts once.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::Context;
+use crate::kubeconfig::Kubeconfig;
 
 pub mod follow;
 pub mod marker;
@@ -40,7 +42,7 @@ pub const PROBE_PATIENCE: Duration = Duration::from_secs(60);
 /// Between two such questions.
 const PROBE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Where attempt folders lie and how long.
+/// Where attempt folders lie and how long, and what commands on the delegate have of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Folder of the attempt folders; `~/` is the login directory.
@@ -51,6 +53,8 @@ pub struct Settings {
     pub keep: Duration,
     /// All folders together may take this many bytes; the oldest go first.
     pub room: u64,
+    /// The delegate's own kubeconfig, as configured.
+    pub kubeconfig: Option<PathBuf>,
 }
 
 impl Default for Settings {
@@ -60,6 +64,7 @@ impl Default for Settings {
             grace: Duration::from_secs(10),
             keep: Duration::from_secs(24 * 60 * 60),
             room: 1024 * 1024 * 1024,
+            kubeconfig: None,
         }
     }
 }
@@ -128,6 +133,8 @@ pub struct CommandSpec {
     pub directory: Directory,
     /// Environment variables; may hold secrets. Names that are no shell names are refused ([`text::is_name`]).
     pub environment: Vec<(String, Zeroizing<String>)>,
+    /// The kubeconfig that it gets; one that is written goes when the unit ends.
+    pub kubeconfig: Option<Kubeconfig>,
     /// Names of variables to read back after the script.
     pub outputs: Vec<String>,
     /// Whether its exported variables hold for the later units of the attempt.

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod command;
 pub mod contract;
 pub mod fake;
+pub mod kubeconfig;
 pub mod local;
 pub mod noop;
 pub mod script;

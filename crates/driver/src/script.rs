@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::now;
 use crate::command::{self, Attempt, CommandSpec, Directory, Ended, Language, Shell, UnitState, text};
-use crate::{Context, Filled, Found};
+use crate::{Context, Filled, Found, kubeconfig};
 
 /// Unit of the wrapper that a script is.
 pub const UNIT: &str = "script";
@@ -100,6 +100,13 @@ pub async fn spec(attempt: Attempt, script: &ScriptTask, context: &Context) -> R
     }
     let directory = fill(context, &script.directory).await?.text;
     let outputs = script.outputs.iter().chain(&script.secret_outputs);
+    let kubeconfig = match &script.cluster {
+        Some(cluster) => {
+            let own = attempt.settings.kubeconfig.as_deref();
+            Some(kubeconfig::of(cluster, own, &*context.resolver).await?)
+        }
+        None => None,
+    };
     Ok(CommandSpec {
         attempt,
         unit: UNIT.to_owned(),
@@ -111,6 +118,7 @@ pub async fn spec(attempt: Attempt, script: &ScriptTask, context: &Context) -> R
             path => Directory::Path(path.to_owned()),
         },
         environment: environment(context, &script.environment, LOG_UNIT).await?,
+        kubeconfig,
         outputs: outputs.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect(),
         keeps_environment: false,
         last: true,

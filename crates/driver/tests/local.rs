@@ -53,6 +53,7 @@ fn task(text: &str, outputs: &[&str]) -> Task {
             environment: vec![("GREETING".into(), Rendered::text("hello\n'world'"))],
             outputs: outputs.iter().map(|name| (*name).to_owned()).collect(),
             secret_outputs: vec!["TOKEN".into()],
+            cluster: None,
         }),
     }
 }

@@ -29,6 +29,12 @@ pub(crate) fn is_kind(task_kind: &str) -> bool {
     kind::ALL.contains(&task_kind)
 }
 
+/// Whether a part is a phase that deploys to a cluster.
+pub(crate) fn is_on_cluster(scope: &LegScope<'_>) -> bool {
+    let phase = scope.part.phase();
+    phase.is_some() && scope.map.infrastructure(phase).is_some_and(|found| found.item_type == cluster::ITEM)
+}
+
 /// Where a phase acts.
 pub(crate) struct Place {
     pub target: ClusterTarget,

@@ -4,16 +4,19 @@ use std::collections::BTreeMap;
 
 use manifold_expression::{ExpressionError, Mode, Scope, Value, capture, render};
 use manifold_model::plan::StepPlan;
-use manifold_model::task::{HostTarget, HttpTask, MAX_PAYLOAD, NoopTask, Payload, ScriptTask};
+use manifold_model::task::{HostTarget, HttpTask, MAX_PAYLOAD, NoopTask, Payload, ScriptCluster, ScriptTask};
 use manifold_model::{Failure, FailureClass, Hole, Piece, Rendered, code};
 use serde_json::{Map as Json, Value as JsonValue};
 
 use crate::command;
-use crate::kubernetes;
+use crate::kubernetes::{self, Place};
 use crate::scope::{LegScope, WINGS_PATHS};
 
 /// Most values kept per attempt for people; a manifest with more is cut there.
 const MAX_VALUES: usize = 500;
+
+/// How a script on the delegate asks for a kubeconfig.
+const KUBECONFIG: &str = "HARNESS_KUBE_CONFIG_PATH";
 
 /// A payload with what went into it.
 pub(crate) struct Made {
@@ -39,7 +42,11 @@ pub(crate) fn payload(step: &StepPlan, scope: &LegScope<'_>) -> Result<Made, Fai
     let mut selectors = Vec::new();
     let payload = match step.task_kind.as_str() {
         "COMMAND" => Payload::Command(command::command(step, &mut renderer)?),
-        "SHELL_SCRIPT" | "SHELL_SCRIPT_ON_HOST" => Payload::Script(script(step, &mut renderer)?),
+        "SHELL_SCRIPT" | "SHELL_SCRIPT_ON_HOST" => {
+            let (task, wanted) = script(step, &mut renderer)?;
+            selectors.extend(wanted);
+            Payload::Script(task)
+        }
         "HTTP" => Payload::Http(http(step, &mut renderer)?),
         "NOOP" => Payload::Noop(noop(step, &mut renderer)?),
         kind if kubernetes::is_kind(kind) => {
@@ -252,12 +259,25 @@ pub(crate) fn list(properties: &Json<String, JsonValue>, key: &str) -> Vec<Strin
     }
 }
 
-fn script(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<ScriptTask, Failure> {
+/// The task of a script with the selectors that its cluster asks for.
+fn script(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<(ScriptTask, Vec<String>), Failure> {
     let properties = &step.properties;
     let language = text(properties, "scriptType").unwrap_or("BASH").trim().to_ascii_uppercase();
     let source = text(properties, "scriptString").unwrap_or_default();
-    Ok(ScriptTask {
-        host: renderer.host(step)?,
+    let host = renderer.host(step)?;
+    let place =
+        match host.is_none() && source.contains(KUBECONFIG) && kubernetes::is_on_cluster(renderer.scope) {
+            true => Some(kubernetes::place(renderer)?),
+            false => None,
+        };
+    let (cluster, selectors) = match place {
+        Some(Place { target, namespace, selectors }) => {
+            (Some(ScriptCluster { target, namespace }), selectors)
+        }
+        None => (None, Vec::new()),
+    };
+    let task = ScriptTask {
+        host,
         language,
         script: renderer.script("the script", source)?,
         directory: renderer
@@ -265,7 +285,9 @@ fn script(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<ScriptTask, Fa
         environment: renderer.environment()?,
         outputs: list(properties, "outputVars"),
         secret_outputs: list(properties, "secretOutputVars"),
-    })
+        cluster,
+    };
+    Ok((task, selectors))
 }
 
 fn http(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<HttpTask, Failure> {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
 use crate::kind::{Class, KindName};
-use crate::kubernetes::KubernetesTask;
+use crate::kubernetes::{ClusterTarget, KubernetesTask};
 use crate::plan::{SourcePlan, StepKey};
 use crate::{ExecutionId, Failure, LogId, Rendered, TaskId};
 
@@ -221,6 +221,19 @@ pub struct ScriptTask {
     pub outputs: Vec<String>,
     /// Names of variables to read back that are secret.
     pub secret_outputs: Vec<String>,
+    /// The cluster whose kubeconfig the script gets, when it asks for one (`${HARNESS_KUBE_CONFIG_PATH}`); only on the delegate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ScriptCluster>,
+}
+
+/// The cluster of a script's phase.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+#[serde(rename_all = "camelCase")]
+pub struct ScriptCluster {
+    /// The cluster.
+    pub target: ClusterTarget,
+    /// Namespace of what names none.
+    pub namespace: String,
 }
 
 /// An HTTP request.

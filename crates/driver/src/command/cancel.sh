@@ -48,5 +48,5 @@ if [ "$m_dot" = . ] && [ "$boot" = "$m_boot" ] && ! ended && alive; then
   { echo "137 ." >"$at.end"; } 2>/dev/null
   { echo all >"$at.drained"; } 2>/dev/null
 fi
-rm -f "$dir/env"
+rm -f "$dir/env" "$dir/kubeconfig"
 echo stopped

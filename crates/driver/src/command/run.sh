@@ -146,6 +146,7 @@ trap : TERM INT
   trap : TERM INT
   MANIFOLD_FOLDER=$dir "$shell" /dev/fd/3 3<&0 </dev/null 2>&1 9>&-
   code=$?
+  rm -f "$dir/kubeconfig"
   if [ -e "$dir/env" ]; then [ "$last$code" = 00 ] || rm -f "$dir/env"; fi
   echo "$code ." >"$at.end"
 } | {

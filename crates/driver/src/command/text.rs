@@ -3,6 +3,7 @@
 use zeroize::Zeroizing;
 
 use super::{CommandSpec, Directory};
+use crate::kubeconfig::{self, Kubeconfig};
 
 /// Whether a shell variable can have this name.
 #[must_use]
@@ -68,6 +69,9 @@ pub fn around(spec: &CommandSpec, nonce: &str) -> Zeroizing<Vec<u8>> {
     let mut out = Zeroizing::new(Vec::with_capacity(spec.script.len() + 1024));
     out.extend_from_slice(exports(&spec.environment).as_bytes());
     out.extend_from_slice(format!("[ ! -f {folder}/env ] || . {folder}/env; ").as_bytes());
+    if let Some(kubeconfig) = &spec.kubeconfig {
+        out.extend_from_slice(with_kubeconfig(kubeconfig, folder).as_bytes());
+    }
     match &spec.directory {
         Directory::Login => {}
         Directory::Attempt => out.extend_from_slice(format!("cd -- {folder} || exit 1; ").as_bytes()),
@@ -89,6 +93,26 @@ pub fn around(spec: &CommandSpec, nonce: &str) -> Zeroizing<Vec<u8>> {
     }
     out.extend_from_slice(format!("#end-{nonce}").as_bytes());
     out
+}
+
+/// Writes the kubeconfig for its owner alone, and names it. `printf` is the shell's own, so that nothing of it stands in the list of processes.
+fn with_kubeconfig(kubeconfig: &Kubeconfig, folder: &str) -> Zeroizing<String> {
+    let mut line = Zeroizing::new(String::new());
+    let path = match kubeconfig {
+        Kubeconfig::At(path) => quote(&path.to_string_lossy()),
+        Kubeconfig::Text(text) => {
+            let text = Zeroizing::new(quote(text));
+            line.push_str(&format!(
+                "(umask 077; printf %s {} >{folder}/kubeconfig) || exit 1; ",
+                text.as_str()
+            ));
+            format!("{folder}/kubeconfig")
+        }
+    };
+    for name in kubeconfig::VARIABLES {
+        line.push_str(&format!("export {name}={path}; "));
+    }
+    line
 }
 
 /// What comes after the script: its exit code is kept, its variables are written. A script that leaves early never comes here
@@ -205,6 +229,7 @@ mod tests {
                 "WINGS_RUNTIME_PATH".to_owned(),
                 Zeroizing::new(runtime.to_string_lossy().into_owned()),
             )],
+            kubeconfig: None,
             outputs: Vec::new(),
             keeps_environment: false,
             last: true,

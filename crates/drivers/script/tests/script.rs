@@ -12,7 +12,8 @@ use manifold_driver::contract::{self, Captured, Hooks, Known};
 use manifold_driver::{Driver, Resolver};
 use manifold_driver_script::{ScriptDriver, spec};
 use manifold_model::kind::{Class, KindName};
-use manifold_model::task::{HostTarget, Outcome, Payload, ScriptTask, Task, TaskResult};
+use manifold_model::kubernetes::{ClusterAccess, ClusterSignIn, ClusterTarget};
+use manifold_model::task::{HostTarget, Outcome, Payload, ScriptCluster, ScriptTask, Task, TaskResult};
 use manifold_model::{Failure, FailureClass, Hole, LogId, Piece, Rendered, TaskId, code};
 use tempfile::TempDir;
 
@@ -45,6 +46,7 @@ impl Bench {
             environment: Vec::new(),
             outputs: Vec::new(),
             secret_outputs: Vec::new(),
+            cluster: None,
         }
     }
 
@@ -289,4 +291,69 @@ fn the_kind_is_probeable_and_lets_scripts_keep_what_has_no_value() {
     assert_eq!(spec.class_of(&serde_json::Map::new()), Class::Probeable);
     let script = spec.properties.iter().find(|property| property.name == "scriptString").unwrap();
     assert!(script.required && !script.strict);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_script_gets_the_kubeconfig_of_its_cluster_while_it_runs() {
+    let bench = Bench::new();
+    let access = ClusterAccess::Url {
+        url: "https://east.example".to_owned(),
+        ca: Some("-----BEGIN CERTIFICATE-----".to_owned()),
+        sign_in: ClusterSignIn::Token { token: "secretName:token".to_owned() },
+        insecure: false,
+    };
+    let target = ClusterTarget { name: "east".to_owned(), access };
+    let cluster = Some(ScriptCluster { target, namespace: "it's".to_owned() });
+    let text = "stat -c %a \"${HARNESS_KUBE_CONFIG_PATH}\"; P=$KUBECONFIG; C=$(cat \"$KUBECONFIG\"); \
+                cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c s3cret-v[a]lue; true";
+    let script = ScriptTask { cluster, outputs: vec!["P".into(), "C".into()], ..bench.script(text) };
+    let (outcome, log) = bench.run(script.clone()).await;
+    assert_eq!(outcome.result, TaskResult::Succeeded, "{}", log.all());
+    assert!(log.all().starts_with("600\n0\n"), "{}", log.all());
+    let config: serde_json::Value = serde_json::from_str(&outcome.outputs["C"].value).unwrap();
+    assert_eq!(config["users"][0]["user"]["token"], "s3cret-value");
+    assert_eq!(config["contexts"][0]["context"]["namespace"], "it's");
+    assert_eq!(config["clusters"][0]["cluster"]["server"], "https://east.example");
+    assert!(!Path::new(&outcome.outputs["P"].value).exists(), "it goes with the script");
+
+    let failing = ScriptTask { script: Rendered::text("echo \"P=$KUBECONFIG\"; exit 3"), ..script.clone() };
+    let (_, log) = bench.run(failing).await;
+    let path = log.all().lines().find_map(|line| line.strip_prefix("P=").map(str::to_owned)).unwrap();
+    assert!(!Path::new(&path).exists());
+
+    let task =
+        bench.task(ScriptTask { script: Rendered::text("echo \"P=$KUBECONFIG\"; sleep 60"), ..script });
+    let (context, log) = contract::context(bench.resolver.clone());
+    let stop = async {
+        let began = async {
+            while !log.all().contains("P=") {
+                tokio::time::sleep(Duration::from_millis(20)).await
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), began).await.unwrap();
+        context.cancel.cancel();
+    };
+    let (outcome, ()) = tokio::join!(bench.driver.perform(&task, &context), stop);
+    assert_eq!(outcome.result, TaskResult::Cancelled);
+    let path = log.all().lines().find_map(|line| line.strip_prefix("P=").map(str::to_owned)).unwrap();
+    assert!(!Path::new(&path).exists());
+}
+
+#[tokio::test]
+async fn the_delegates_own_kubeconfig_is_named_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let own = folder.path().join("config");
+    std::fs::write(&own, "own").unwrap();
+    let settings = Settings {
+        root: folder.path().join("attempts").to_str().unwrap().to_owned(),
+        kubeconfig: Some(own.clone()),
+        ..Settings::default()
+    };
+    let bench = Bench { driver: ScriptDriver::new(settings), ..Bench::new() };
+    let target = ClusterTarget { name: "here".to_owned(), access: ClusterAccess::Delegate {} };
+    let cluster = Some(ScriptCluster { target, namespace: "shop".to_owned() });
+    let (_, log) =
+        bench.run(ScriptTask { cluster, ..bench.script("cat \"$HARNESS_KUBE_CONFIG_PATH\"") }).await;
+    assert!(log.all().starts_with("own"), "{}", log.all());
+    assert!(own.exists());
 }

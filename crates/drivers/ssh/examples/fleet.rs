@@ -40,6 +40,7 @@ fn spec(settings: &Arc<Settings>, task: &TaskId, number: usize) -> CommandSpec {
         language: Language::Bash,
         directory: Directory::Login,
         environment: Vec::new(),
+        kubeconfig: None,
         outputs: Vec::new(),
         keeps_environment: false,
         last: number + 1 == SCRIPTS.len(),

@@ -108,6 +108,7 @@ impl ArtifactDriver {
             language: Language::Bash,
             directory: Directory::Attempt,
             environment: vec![("ARTIFACT_RESULT_PATH".to_owned(), Zeroizing::new(result))],
+            kubeconfig: None,
             outputs: Vec::new(),
             keeps_environment: false,
             last: true,

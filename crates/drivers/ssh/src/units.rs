@@ -157,6 +157,7 @@ impl Run<'_> {
                 path => Directory::Path(path.to_owned()),
             },
             environment: self.environment.clone(),
+            kubeconfig: None,
             outputs: Vec::new(),
             keeps_environment,
             last: is_last(self.command, number),

@@ -278,6 +278,7 @@ async fn a_script_on_a_host_gives_its_variables_back() {
         environment: Vec::new(),
         outputs: vec!["LEN".into()],
         secret_outputs: vec!["P".into()],
+        cluster: None,
     }));
     task.kind = "SHELL_SCRIPT_ON_HOST".into();
     let (outcome, log) = bench.run(&task).await;

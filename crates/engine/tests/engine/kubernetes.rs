@@ -344,6 +344,29 @@ fn exported_manifests_are_inherited_by_the_same_type_in_the_same_phase() {
 }
 
 #[test]
+fn a_script_that_asks_for_a_kubeconfig_gets_its_cluster() {
+    let script =
+        |name: &str, text: &str| step(name, "SHELL_SCRIPT", Player::Delegate, json!({"scriptString": text}));
+    let steps =
+        vec![script("asks", "kubectl --kubeconfig ${HARNESS_KUBE_CONFIG_PATH}"), script("other", "date")];
+    let mut plan = plan_with(steps, vec![]);
+    plan.infrastructures[0].cloud_provider_properties.insert("delegateSelectors".into(), json!(["near"]));
+    plan.workflows[0].post_deployment =
+        Some(section("post", vec![script("post", "${HARNESS_KUBE_CONFIG_PATH}")]));
+    plan.workflows[0].post_deployment.as_mut().unwrap().steps[0].key = 9;
+    let mut runner = Runner::new(plan);
+    runner.run();
+    let cluster = |task: &Task| match &task.payload {
+        Payload::Script(script) => script.cluster.clone(),
+        other => panic!("{other:?}"),
+    };
+    let given = cluster(&runner.tasks[0]).unwrap();
+    assert_eq!((given.target.name.as_str(), given.namespace.as_str()), ("hub", "shop-east"));
+    assert_eq!(runner.tasks[0].selectors, ["near"]);
+    assert_eq!((cluster(&runner.tasks[1]), cluster(&runner.tasks[2])), (None, None));
+}
+
+#[test]
 fn what_does_not_fit_into_a_message_fails_the_step() {
     let mut plan = plan_with(vec![rollout()], vec![]);
     plan.services[0].variables[0].value = "x".repeat(200_000);
