@@ -1,8 +1,9 @@
 //! Applying objects under our manager: each is looked at first, tried by a server-side dry run, and only when all may be applied the first one is
 //! (`behaviour.md` 22, "Decided for Kubernetes").
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use kube::api::{Patch, PatchParams};
 use manifold_driver::Context;
@@ -10,10 +11,11 @@ use manifold_model::{Failure, FailureClass, code};
 use serde_json::Value;
 
 use crate::cluster::{Cluster, How, MANAGER};
+use crate::label::RELEASE;
 use crate::limits::{AT_ONCE, WRITE_TRIES};
 use crate::object::Object;
 use crate::ownership::{Conflict, client_side_managers, conflicts, migration};
-use crate::record::RELEASE_LABEL;
+use crate::render;
 use crate::rollout_status::{Progress, progress};
 use crate::section::{APPLY, INITIALIZE};
 use crate::trouble::Trouble;
@@ -74,37 +76,33 @@ impl Made {
 /// Gives every object its namespace (objects of the cluster have none), and takes away what only the server writes.
 ///
 /// # Errors
-/// A kind is unknown; a namespace does not exist and is not among the objects (`K8S_NAMESPACE_MISSING`).
+/// A kind is unknown; a namespace does not exist and is not among the objects (`K8S_NAMESPACE_MISSING`); an object is there twice.
 pub async fn place(cluster: &Cluster, objects: &mut [Object], namespace: &str) -> Result<(), Failure> {
     let made = Made::by(objects);
+    let mut scopes: HashMap<(String, String), bool> = HashMap::new();
     for object in objects.iter_mut() {
-        let namespaced = match made.scope(object) {
-            Some(namespaced) => namespaced,
-            None => cluster.kind(object.api_version(), object.kind()).await?.namespaced,
-        };
         clean(object);
-        match namespaced {
-            true if object.namespace().is_none() => object.set_namespace(namespace),
-            true => {}
-            false => {
-                object.mapping(&["metadata"]).remove("namespace");
-            }
+        let kind = (object.api_version().to_owned(), object.kind().to_owned());
+        if made.scope(object).is_none() && !scopes.contains_key(&kind) {
+            let found = cluster.kind(&kind.0, &kind.1).await?;
+            scopes.insert(kind, found.namespaced);
         }
     }
+    render::place(objects, namespace, |object| {
+        scopes.get(&(object.api_version().to_owned(), object.kind().to_owned())).copied()
+    })?;
     let mut wanted: BTreeSet<&str> = objects.iter().filter_map(Object::namespace).collect();
     wanted.insert(namespace);
-    let wanted = wanted.into_iter().filter(|namespace| !made.namespaces.contains(*namespace));
-    require_namespaces(cluster, wanted).await
+    wanted.retain(|namespace| !made.namespaces.contains(*namespace));
+    let wanted: Vec<&str> = wanted.into_iter().collect();
+    require_namespaces(cluster, &wanted).await
 }
 
 /// Refuses namespaces that do not exist.
 ///
 /// # Errors
 /// `K8S_NAMESPACE_MISSING`, or the cluster cannot be asked.
-pub async fn require_namespaces(
-    cluster: &Cluster,
-    namespaces: impl IntoIterator<Item = &str>,
-) -> Result<(), Failure> {
+pub async fn require_namespaces(cluster: &Cluster, namespaces: &[&str]) -> Result<(), Failure> {
     for namespace in namespaces {
         if cluster.has_namespace(namespace).await? == Some(false) {
             return Err(Failure::new(
@@ -139,22 +137,9 @@ pub async fn check(
     skip_dry_run: bool,
     context: &Context,
 ) -> Result<Vec<Checked>, Failure> {
-    let made = &Made::by(objects);
-    let checks = objects.iter().map(|object| async move {
-        let unborn = object.namespace().is_some_and(|namespace| made.namespaces.contains(namespace))
-            || made.scope(object).is_some();
-        let live = match made.scope(object) {
-            // The kind may not be served yet.
-            Some(_) => cluster.get(&object.resource()).await.ok().flatten(),
-            None => cluster.get(&object.resource()).await?,
-        };
-        let mut notes = Vec::new();
-        let checked = look(object, live.as_ref(), release, &mut notes);
-        if !skip_dry_run {
-            try_it(cluster, &checked, live.as_ref(), unborn, &mut notes).await?;
-        }
-        Ok::<_, Failure>((checked, notes))
-    });
+    let made = Made::by(objects);
+    let one = |object| check_one(cluster, object, &made, release, skip_dry_run).boxed();
+    let checks: Vec<_> = objects.iter().map(one).collect();
     let mut results = stream::iter(checks).buffered(AT_ONCE);
     let mut all = Vec::with_capacity(objects.len());
     while let Some((checked, notes)) = results.try_next().await? {
@@ -170,8 +155,31 @@ pub async fn check(
     Ok(all)
 }
 
+/// Looks at one object; what is worth a line in the log comes with it.
+async fn check_one(
+    cluster: &Cluster,
+    object: &Object,
+    made: &Made,
+    release: &str,
+    skip_dry_run: bool,
+) -> Result<(Checked, Vec<String>), Failure> {
+    let unborn = object.namespace().is_some_and(|namespace| made.namespaces.contains(namespace))
+        || made.scope(object).is_some();
+    let live = match cluster.get(&object.resource()).await {
+        // Its definition is among the objects and not there yet.
+        Err(failure) if unborn && failure.code == code!("K8S_KIND_UNKNOWN") => None,
+        live => live?,
+    };
+    let mut notes = Vec::new();
+    let checked = look(object, live.as_ref(), release, &mut notes);
+    if !skip_dry_run {
+        try_it(cluster, &checked, live.as_ref(), unborn, &mut notes).await?;
+    }
+    Ok((checked, notes))
+}
+
 fn look(object: &Object, live: Option<&Object>, release: &str, notes: &mut Vec<String>) -> Checked {
-    let label = live.and_then(|live| live.label(RELEASE_LABEL));
+    let label = live.and_then(|live| live.label(RELEASE));
     if let Some(other) = label.filter(|label| *label != release) {
         notes.push(format!("{}: was of release {other}, is taken over by {release}", object.resource()));
     }
@@ -201,7 +209,8 @@ async fn try_it(
     };
     let found = conflicts(&status);
     let past = live.map(client_side_managers).unwrap_or_default();
-    let foreign: Vec<&Conflict> = found.iter().filter(|one| !past.contains(&one.manager)).collect();
+    let past = |manager: &String| manager == MANAGER || past.contains(manager);
+    let foreign: Vec<&Conflict> = found.iter().filter(|one| !past(&one.manager)).collect();
     if found.is_empty() {
         return Err(cluster.explain(Trouble::Status(status), &format!("apply {}", object.resource())));
     }
@@ -230,11 +239,14 @@ pub async fn apply(cluster: &Cluster, checked: &Checked, context: &Context) -> R
     let applied = match cluster.apply(object, How { force: false, dry_run: false }).await {
         Err(Trouble::Status(status)) if status.code == 409 && !conflicts(&status).is_empty() => {
             let found = conflicts(&status);
-            let found: Vec<&Conflict> = found.iter().collect();
-            if !checked.ours {
-                return Err(owned(cluster, object, &found));
+            // What we changed ourselves otherwise than by applying (a scale) is ours too.
+            let foreign: Vec<&Conflict> = found.iter().filter(|one| one.manager != MANAGER).collect();
+            if !checked.ours && !foreign.is_empty() {
+                return Err(owned(cluster, object, &foreign));
             }
-            context.log.note(APPLY, &format!("{resource}: takes {}", told(&found))).await;
+            if !foreign.is_empty() {
+                context.log.note(APPLY, &format!("{resource}: takes {}", told(&foreign))).await;
+            }
             cluster.apply(object, How { force: true, dry_run: false }).await
         }
         other => other,

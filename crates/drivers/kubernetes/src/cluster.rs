@@ -5,7 +5,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::FutureExt;
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
@@ -29,6 +30,9 @@ use crate::trouble::{Trouble, broken};
 
 /// The one field manager of everything that is applied (`behaviour.md` 22).
 pub const MANAGER: &str = "manifold";
+
+/// For writing down that a task failed, when its time is over; the task's own margin cuts it.
+const LAST_WORD: Duration = Duration::from_secs(2);
 
 /// A cluster, for one task.
 #[derive(Clone)]
@@ -64,6 +68,9 @@ struct Answer {
     body: Vec<u8>,
 }
 
+/// What happens to an object.
+pub type Events = BoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
+
 /// A request whose body is JSON.
 type Ask = Request<Vec<u8>>;
 
@@ -87,6 +94,13 @@ impl Cluster {
     #[must_use]
     pub fn deadline(&self) -> Instant {
         self.deadline
+    }
+
+    /// The same cluster for a last word after the task's time: that it failed.
+    #[must_use]
+    pub fn past_its_time(&self) -> Self {
+        let deadline = self.deadline.max(Instant::now() + LAST_WORD);
+        Self { deadline, ..self.clone() }
     }
 
     /// For messages.
@@ -138,13 +152,8 @@ impl Cluster {
     /// The cluster cannot be asked.
     pub async fn all_kinds(&self) -> Result<Vec<ApiKind>, Failure> {
         let groups = self.groups(true).await?;
-        let asked = stream::iter(groups.iter().cloned().map(|version| async move {
-            match self.link.discovery.known(&version) {
-                Some(kinds) => Ok(kinds),
-                None => self.ask_kinds(&version).await,
-            }
-        }));
-        let all: Vec<_> = asked.buffered(AT_ONCE).try_collect().await?;
+        let asked: Vec<_> = groups.iter().map(|version| self.kinds_of(version).boxed()).collect();
+        let all: Vec<_> = stream::iter(asked).buffered(AT_ONCE).try_collect().await?;
         let can = |kind: &ApiKind, verb: &str| kind.verbs.iter().any(|known| known == verb);
         let of_use = |kind: &&ApiKind| can(kind, "list") && can(kind, "delete");
         Ok(all.iter().flat_map(|kinds| kinds.iter().filter(of_use).cloned()).collect())
@@ -158,6 +167,13 @@ impl Cluster {
         let mut groups = vec!["v1".to_owned()];
         groups.extend(list.preferred());
         Ok(self.link.discovery.keep_groups(Some(groups)))
+    }
+
+    async fn kinds_of(&self, api_version: &str) -> Result<Arc<Vec<ApiKind>>, Failure> {
+        match self.link.discovery.known(api_version) {
+            Some(kinds) => Ok(kinds),
+            None => self.ask_kinds(api_version).await,
+        }
     }
 
     /// Asks for the kinds of a group version; a version that the cluster does not have has none.
@@ -359,12 +375,7 @@ impl Cluster {
     ///
     /// # Errors
     /// The watch cannot be opened.
-    pub async fn watch(
-        &self,
-        resource: &Resource,
-        version: &str,
-    ) -> Result<impl futures::Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Send + use<>, Failure>
-    {
+    pub async fn watch(&self, resource: &Resource, version: &str) -> Result<Events, Failure> {
         let doing = format!("watch {resource}");
         let path = self.collection(resource).await?;
         let params = WatchParams::default().fields(&format!("metadata.name={}", resource.name));
@@ -379,10 +390,10 @@ impl Cluster {
             Err(_) => return Err(self.silent()),
         };
         // The place on the connection is held as long as the stream is.
-        Ok(StreamExt::map(events, move |event| {
+        Ok(Box::pin(StreamExt::map(events, move |event| {
             let _held = &place;
             event
-        }))
+        })))
     }
 
     /// Whether a namespace exists; `None` when the credentials may not look.

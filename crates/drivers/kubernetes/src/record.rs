@@ -6,12 +6,10 @@ use tokio::time::Instant;
 
 use crate::cluster::Cluster;
 use crate::history::{HISTORY_KEY, History, HistoryError};
+use crate::label::RELEASE;
 use crate::limits::WRITE_TRIES;
 use crate::object::{Object, Resource};
 use crate::trouble::Trouble;
-
-/// The label that says what a release's objects belong to.
-pub const RELEASE_LABEL: &str = "harness.io/release-name";
 
 /// Where the history of a release is.
 #[derive(Clone, Debug)]
@@ -104,7 +102,7 @@ fn fresh(place: &Place, text: String) -> Object {
     Object(json!({
         "apiVersion": api_version,
         "kind": kind,
-        "metadata": {"name": name, "namespace": namespace, "labels": {RELEASE_LABEL: name}},
+        "metadata": {"name": name, "namespace": namespace, "labels": {RELEASE: name}},
         "data": {HISTORY_KEY: text},
     }))
 }

@@ -1,17 +1,16 @@
 //! Waiting until objects are where their specs want them: a watch by name with a poll behind it, and reasons when they do not get there.
 
 use std::collections::BTreeSet;
-use std::pin::Pin;
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, Stream, StreamExt};
+use futures::FutureExt;
+use futures::stream::{FuturesUnordered, StreamExt};
 use kube::core::WatchEvent;
 use manifold_driver::Context;
 use manifold_model::{Failure, FailureClass, code};
-use serde_json::Value;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Events};
 use crate::limits::{
     FIRST_LOOK, LONGEST_LOOK, PODS_LOOKED_AT, POLL, REASONS_TOLD, SILENT_POLLS, WATCH_PAUSE,
 };
@@ -22,8 +21,6 @@ use crate::section::WAIT;
 
 /// Time kept to say what went wrong.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
-
-type Events = Pin<Box<dyn Stream<Item = Result<WatchEvent<Value>, kube::Error>> + Send>>;
 
 /// Waits for all objects; they as they are then, in their order.
 ///
@@ -36,22 +33,8 @@ pub async fn wait(
 ) -> Result<Vec<Object>, Failure> {
     let total = cluster.deadline().saturating_duration_since(Instant::now());
     let end = cluster.deadline() - LAST_WORDS.min(total / 10);
-    let mut waits: FuturesUnordered<_> = resources
-        .iter()
-        .enumerate()
-        .map(|(index, resource)| async move {
-            let mut wait = Wait {
-                cluster,
-                context,
-                resource,
-                end,
-                last: None,
-                told: String::new(),
-                known: BTreeSet::new(),
-            };
-            (index, wait.follow().await)
-        })
-        .collect();
+    let one = |(index, resource)| one(cluster, context, end, index, resource).boxed();
+    let mut waits: FuturesUnordered<_> = resources.iter().enumerate().map(one).collect();
     let mut steady: Vec<Option<Object>> = vec![None; resources.len()];
     let mut late: Option<Failure> = None;
     while let Some((index, ended)) = waits.next().await {
@@ -73,6 +56,18 @@ pub async fn wait(
         Some(failure) => Err(failure),
         None => Ok(steady.into_iter().flatten().collect()),
     }
+}
+
+async fn one(
+    cluster: &Cluster,
+    context: &Context,
+    end: Instant,
+    index: usize,
+    resource: &Resource,
+) -> (usize, Result<Object, Failure>) {
+    let (told, known) = (String::new(), BTreeSet::new());
+    let mut wait = Wait { cluster, context, resource, end, last: None, told, known };
+    (index, wait.follow().await)
 }
 
 /// The wait for one object.
@@ -143,7 +138,7 @@ impl Wait<'_> {
         let version = self.last.as_ref()?.at(&["metadata", "resourceVersion"])?.as_str()?;
         // A watch that cannot be opened is no reason to fail: the poll goes on, and is asked again soon.
         match self.cluster.watch(self.resource, version).await {
-            Ok(events) => Some(Box::pin(events)),
+            Ok(events) => Some(events),
             Err(_) => None,
         }
     }

@@ -1,0 +1,212 @@
+//! A task on a cluster: its connection, its manifests, and what is done by action.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use manifold_driver::clock::now;
+use manifold_driver::{Context, Found};
+use manifold_model::kubernetes::{KubernetesAction, KubernetesTask, output};
+use manifold_model::task::{Outcome, OutputValue, Task, TaskResult};
+use manifold_model::{Failure, FailureClass, code};
+use tokio::time::{Instant, timeout_at};
+
+use crate::cluster::Cluster;
+use crate::connect::Clusters;
+use crate::helm::Helm;
+use crate::history::Status;
+use crate::record::{self, Place};
+use crate::render::{Files, Rendering, Request, render};
+use crate::section::{FETCH, INITIALIZE};
+use crate::{apply_step, delete, label, rollback, rollout, scale};
+
+/// Outputs by name.
+pub type Outputs = BTreeMap<String, OutputValue>;
+
+/// How long looking what became of a task may take.
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
+/// What a task keeps of its time to end by itself and say why: at most this, and a twentieth.
+const LONGEST_MARGIN: Duration = Duration::from_secs(2);
+
+/// A task that is being done.
+pub struct Job<'a> {
+    /// The task.
+    pub task: &'a Task,
+    /// What to do.
+    pub kubernetes: &'a KubernetesTask,
+    /// Log, cancellation, secrets.
+    pub context: &'a Context,
+    /// The cluster.
+    pub cluster: Cluster,
+    /// Where the release's history is.
+    pub place: Place,
+    /// Helm, where it is installed.
+    pub helm: Option<&'a Helm>,
+}
+
+/// Does a task to its outcome.
+pub async fn perform(
+    clusters: &Arc<Clusters>,
+    helm: Option<&Helm>,
+    task: &Task,
+    kubernetes: &KubernetesTask,
+    context: &Context,
+) -> Outcome {
+    let started_at = now();
+    let total = Duration::from_millis(task.timeout_ms);
+    let margin = LONGEST_MARGIN.min(total / 20);
+    let deadline = Instant::now() + total.saturating_sub(margin);
+    let work = run(clusters, helm, task, kubernetes, context, deadline).boxed();
+    let ended = tokio::select! {
+        biased;
+        () = context.cancel.cancelled() => None,
+        // What the work does after its deadline (write down that it failed) has half of the margin.
+        ended = timeout_at(deadline + margin / 2, work) => Some(ended),
+    };
+    let mut outcome = match ended {
+        None => Outcome::of(TaskResult::Cancelled),
+        Some(Ok(Ok(outputs))) => Outcome { outputs, ..Outcome::succeeded() },
+        Some(Ok(Err(failure))) => Outcome::failed(failure),
+        Some(Err(_)) => Outcome::failed(late(task)),
+    };
+    (outcome.started_at, outcome.ended_at) = (started_at, now());
+    outcome
+}
+
+async fn run(
+    clusters: &Arc<Clusters>,
+    helm: Option<&Helm>,
+    task: &Task,
+    kubernetes: &KubernetesTask,
+    context: &Context,
+    deadline: Instant,
+) -> Result<Outputs, Failure> {
+    Job::begin(clusters, helm, task, kubernetes, context, deadline).await?.act().await
+}
+
+fn late(task: &Task) -> Failure {
+    Failure::new(
+        FailureClass::Timeout,
+        code!("K8S_TIMEOUT"),
+        format!("not done within {} s", task.timeout_ms.div_ceil(1000)),
+    )
+    .hint("give the step a longer timeout, or find out what it waits for: its log has how far it came")
+}
+
+/// What became of a rollout that was handed out before: what its record says. Everything else is performed again: each action finds what it
+/// began and goes on.
+pub async fn probe(
+    clusters: &Arc<Clusters>,
+    task: &Task,
+    kubernetes: &KubernetesTask,
+    context: &Context,
+) -> Found {
+    if !matches!(kubernetes.action, KubernetesAction::Rollout { export: false, .. }) {
+        return Found::NotStarted;
+    }
+    let deadline = Instant::now() + PROBE_LIMIT;
+    let look = async {
+        let resolver = context.resolver.as_ref();
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        record::read(&cluster, &Place::of(&kubernetes.namespace, &kubernetes.release)).await
+    };
+    // A cluster that cannot be asked now is asked again by performing, which goes on where it was left.
+    let Ok(Ok(history)) = timeout_at(deadline, look).await else { return Found::NotStarted };
+    match history.of_task(&task.id).map(|record| (record.status, record.number)) {
+        Some((Status::Succeeded, _)) => Found::Ended(Box::new(Outcome::succeeded())),
+        Some((Status::Failed | Status::RolledBack, number)) => {
+            Found::Ended(Box::new(Outcome::failed(rollout::failed_before(number))))
+        }
+        Some((Status::InProgress, _)) | None => Found::NotStarted,
+    }
+}
+
+impl<'a> Job<'a> {
+    async fn begin(
+        clusters: &Arc<Clusters>,
+        helm: Option<&'a Helm>,
+        task: &'a Task,
+        kubernetes: &'a KubernetesTask,
+        context: &'a Context,
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let resolver = context.resolver.as_ref();
+        label::check_release(&kubernetes.release)?;
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let place = Place::of(&kubernetes.namespace, &kubernetes.release);
+        Ok(Self { task, kubernetes, context, cluster, place, helm })
+    }
+
+    async fn act(&self) -> Result<Outputs, Failure> {
+        match &self.kubernetes.action {
+            KubernetesAction::Rollout { skip_dry_run, export } => {
+                rollout::rollout(self, *skip_dry_run, *export).boxed().await
+            }
+            KubernetesAction::RollbackRollout {} => rollback::rollback(self).boxed().await,
+            KubernetesAction::Apply { files, skip_dry_run, skip_steady_state, skip_rendering } => {
+                let how = apply_step::How {
+                    skip_dry_run: *skip_dry_run,
+                    skip_steady_state: *skip_steady_state,
+                    skip_rendering: *skip_rendering,
+                };
+                apply_step::apply_files(self, files, how).boxed().await
+            }
+            KubernetesAction::Scale { workload, instances, skip_steady_state } => {
+                scale::scale(self, workload, *instances, *skip_steady_state).boxed().await
+            }
+            KubernetesAction::Delete { resources } => delete::delete(self, resources).boxed().await,
+            other => Err(not_here(other)),
+        }
+    }
+
+    /// Renders manifests and says in the log what was rendered.
+    ///
+    /// # Errors
+    /// As [`render`].
+    pub async fn render(&self, files: Files<'_>) -> Result<Rendering, Failure> {
+        let KubernetesTask { manifests, release, namespace, .. } = self.kubernetes;
+        let deadline = self.cluster.deadline();
+        let request = Request { manifests, files, release, namespace, helm: self.helm, deadline };
+        let rendering = render(&request, self.context.resolver.as_ref()).await?;
+        for note in &rendering.notes {
+            self.note(FETCH, note).await;
+        }
+        let line = format!("{} files, {} objects", manifests.files.len(), rendering.objects.len());
+        self.note(FETCH, &line).await;
+        for object in &rendering.objects {
+            self.note(INITIALIZE, &format!("{} {}", object.api_version(), object.resource())).await;
+        }
+        Ok(rendering)
+    }
+
+    /// The output of an export step: the rendered text, sealed when a secret is in it.
+    ///
+    /// # Errors
+    /// It cannot be sealed.
+    pub async fn exported(&self, rendering: Rendering) -> Result<Outputs, Failure> {
+        let value = match rendering.secret {
+            true => {
+                let sealed = self.context.resolver.seal(output::MANIFESTS, &rendering.text).await?;
+                OutputValue { value: String::new(), secret: true, sealed: Some(sealed) }
+            }
+            false => OutputValue { value: rendering.text, secret: false, sealed: None },
+        };
+        self.note(INITIALIZE, "the manifests are exported; nothing is deployed").await;
+        Ok(Outputs::from([(output::MANIFESTS.to_owned(), value)]))
+    }
+
+    /// Writes a line.
+    pub async fn note(&self, section: &str, line: &str) {
+        self.context.log.note(section, line).await;
+    }
+}
+
+fn not_here(action: &KubernetesAction) -> Failure {
+    let name = match action {
+        KubernetesAction::Canary { .. } => "a canary deployment",
+        KubernetesAction::BlueGreen { .. } => "a blue/green deployment",
+        _ => "this",
+    };
+    Failure::new(FailureClass::Delegate, code!("KIND_UNKNOWN"), format!("the driver does not know {name}"))
+}
