@@ -7,6 +7,7 @@ use manifold_delegate::{Delegate, DelegateConfig, Ended};
 use manifold_driver::Driver;
 use manifold_driver::noop::NoopDriver;
 use manifold_driver_http::HttpDriver;
+use manifold_driver_kubernetes::{KubernetesDriver, KubernetesSettings};
 use manifold_driver_script::ScriptDriver;
 use manifold_driver_ssh::{ArtifactDriver, Dialer, HostKeyPolicy, SshConfig, SshDriver};
 use manifold_model::DelegateId;
@@ -27,6 +28,7 @@ const REDIAL: Duration = Duration::from_millis(200);
 pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationToken) {
     let mut config = DelegateConfig::new(DelegateId::derived(&["delegate", NAME]), NAME);
     config.max_tasks = settings.limits.delegate_tasks;
+    config.capabilities = kubernetes(&settings).capabilities();
     let delegate = Delegate::new(config, drivers(&settings));
     while !shutdown.is_cancelled() {
         let (ours, theirs) = tokio::io::duplex(STREAM);
@@ -70,11 +72,19 @@ fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
         Arc::new(ArtifactDriver::new(Arc::new(Dialer::new(ssh)), here.clone())),
         Arc::new(ScriptDriver::new(here)),
         Arc::new(HttpDriver::default()),
+        Arc::new(kubernetes(settings)),
     ];
     if settings.enable_test_kinds {
         drivers.push(Arc::new(NoopDriver));
     }
     drivers
+}
+
+fn kubernetes(settings: &Settings) -> KubernetesDriver {
+    KubernetesDriver::new(KubernetesSettings {
+        helm: settings.helm(),
+        kubeconfig: settings.kubernetes.kubeconfig.clone(),
+    })
 }
 
 fn ssh(settings: &Settings) -> SshConfig {

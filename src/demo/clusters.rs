@@ -95,7 +95,9 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
 fn warn(cluster: &Cluster) {
     if cluster.access.insecure {
         let (name, server) = (&cluster.name, &cluster.access.server);
-        eprintln!("warning: {name}: the certificate of {server} is not looked at, as the kubeconfig says (insecure-skip-tls-verify)");
+        eprintln!(
+            "warning: {name}: the certificate of {server} is not looked at, as the kubeconfig says (insecure-skip-tls-verify)"
+        );
     }
 }
 
