@@ -7,7 +7,11 @@ mod provider;
 mod sites;
 mod story;
 
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+
 use anyhow::{Context, Result};
+use futures::FutureExt;
 use manifold_cli::client::Client;
 use serde_json::json;
 
@@ -50,27 +54,23 @@ const DEFINITIONS: &str = "Setup/Applications/Shop/Environments/production/Infra
 /// Makes the namespaces, deploys twice, serves on unless told otherwise, and removes them.
 pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     let (clusters, sites) = sites::read(&flags.kubeconfig)?;
-    let providers: Vec<Provider> = clusters.iter().map(Provider::new).collect();
     clusters.iter().for_each(warn);
-    let namespaces = Namespaces::new(&providers, sites)?;
+    let providers: Vec<Provider> = clusters.iter().map(Provider::new).collect();
+    let namespaces = Namespaces::new(clusters, &providers, sites)?;
     let place = tempfile::Builder::new().prefix("manifold-demo-").tempdir().context("make a folder")?;
     let mut interrupts = Interrupts::listen()?;
     let mut server = None;
-    let play = async {
-        namespaces.make().await?;
-        let server = server.insert(server::start(settings(flags, place.path(), Vec::new())?).await?);
-        println!("the server listens on http://{}", server.address);
-        let as_told = deploy(server, &providers, &namespaces).await?;
-        println!("{}", if as_told { "\nall went as told" } else { "\nnot all went as told" });
-        Ok(as_told)
-    };
+    let play = play(flags, &providers, &namespaces, place.path(), &mut server);
     let mut ending = tokio::select! {
-        as_told = play => as_told.map(Ending::told),
+        // A reader of our output who has gone makes a print panic: that, too, leaves nothing behind.
+        played = AssertUnwindSafe(play).catch_unwind() => match played {
+            Ok(as_told) => as_told.map(Ending::told),
+            Err(_) => Err(anyhow::anyhow!("the demonstration broke off")),
+        },
         () = interrupts.next() => Ok(Ending::Interrupted),
     };
     if let (Some(server), Ok(Ending::AsTold | Ending::NotAsTold), false) = (&mut server, &ending, flags.once)
     {
-        where_to_look(server, &clusters, &namespaces);
         tokio::select! {
             ended = server.ended() => ending = ended.and(ending),
             () = interrupts.next() => {}
@@ -82,7 +82,7 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     let removed = tokio::select! {
         removed = namespaces.remove() => removed,
         () = interrupts.next() => {
-            namespaces.print_all_left("interrupted; it may be going already");
+            namespaces.tell_all_left("interrupted; it may be going already");
             false
         }
     };
@@ -90,6 +90,26 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
         Ok(Ending::AsTold) if !removed => Ok(Ending::NotAsTold),
         ending => ending,
     }
+}
+
+/// Makes the namespaces, starts a server, deploys twice; whether all went as told.
+async fn play(
+    flags: &DemoFlags,
+    providers: &[Provider],
+    namespaces: &Namespaces,
+    place: &Path,
+    server: &mut Option<Server>,
+) -> Result<bool> {
+    namespaces.make().await?;
+    let settings = settings(flags, place, Vec::new())?;
+    let server = server.insert(server::start(settings).await.context("start the server")?);
+    println!("the server listens on http://{}", server.address);
+    let as_told = deploy(server, providers, namespaces).await?;
+    println!("{}", if as_told { "\nall went as told" } else { "\nnot all went as told" });
+    if !flags.once {
+        where_to_look(server, namespaces);
+    }
+    Ok(as_told)
 }
 
 fn warn(cluster: &Cluster) {
@@ -138,26 +158,12 @@ fn documents(providers: &[Provider], namespaces: &Namespaces) -> Vec<(String, Ve
 }
 
 /// Says where to look at what happened.
-fn where_to_look(server: &Server, clusters: &[Cluster], namespaces: &Namespaces) {
+fn where_to_look(server: &Server, namespaces: &Namespaces) {
     let names: Vec<&str> = namespaces.sites.iter().map(|site| site.name.as_str()).collect();
     super::where_to_look(server, &names);
     println!("\nand at the clusters:\n");
     for site in &namespaces.sites {
-        let Some(Cluster { access, .. }) = clusters.get(site.cluster) else { continue };
-        let (file, context) = (quoted(&access.file.to_string_lossy()), quoted(&access.context));
-        let namespace = &site.namespace;
-        println!(
-            "  kubectl --kubeconfig {file} --context {context} -n {namespace} get deployments,pods,configmaps"
-        );
+        println!("  {} get deployments,pods,configmaps", namespaces.kubectl(site));
     }
     println!("\nCtrl-C ends it and removes the namespaces.");
-}
-
-/// A word as a shell reads it back.
-fn quoted(word: &str) -> String {
-    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter);
-    if !word.is_empty() && word.chars().all(plain) {
-        return word.to_owned();
-    }
-    format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM, heard from one place on: none is lost between two waits.
+//! SIGINT, SIGTERM and SIGHUP, heard from one place on: none is lost between two waits.
 
 use anyhow::{Context, Result};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Interrupts {
@@ -16,7 +17,11 @@ impl Interrupts {
     /// The system does not let them be heard.
     pub fn listen() -> Result<Self> {
         let heard = |kind| signal(kind).context("listen for signals");
-        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: heard(SignalKind::interrupt())?,
+            terminate: heard(SignalKind::terminate())?,
+            hang_up: heard(SignalKind::hangup())?,
+        })
     }
 
     /// The next one.
@@ -24,6 +29,7 @@ impl Interrupts {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hang_up.recv() => {}
         }
     }
 }

@@ -65,8 +65,8 @@ async fn on_two_clusters_the_last_one_alone_goes_back() -> Result<()> {
     for part in [
         "1. Release 1.0 goes to east, west",
         "2. Release 2.0",
-        "east  busybox:1.37.0  2 of 2 pods ready",
-        "west  busybox:1.36.1  2 of 2 pods ready",
+        "east  busybox:1.37.0  2 of 2 pods ready  page \"ok 2.0: hello from east\"",
+        "west  busybox:1.36.1  2 of 2 pods ready  page \"ok 1.0: hello from west\"",
         "west could not pull the image of 2.0, rolled back alone and runs 1.0; the others run 2.0",
         "all went as told",
     ] {

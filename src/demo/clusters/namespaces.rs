@@ -1,6 +1,7 @@
 //! The namespaces of the demonstration on the clusters of its audience: made, looked into, and removed, by asking the clusters themselves.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::provider::Provider;
-use super::sites::{Site, random};
+use super::sites::{self, Site, random};
 
 /// How long one question at a cluster may take, with all its tries.
 const QUESTION: Duration = Duration::from_secs(20);
@@ -31,8 +32,9 @@ const MARK: &str = "manifold.dev/demo";
 pub struct Namespaces {
     /// The infrastructures.
     pub sites: Vec<Site>,
+    clusters: Vec<sites::Cluster>,
     targets: Vec<ClusterTarget>,
-    clusters: Arc<Clusters>,
+    connections: Arc<Clusters>,
     secrets: Known,
     /// Value of [`MARK`] on what is ours.
     mark: String,
@@ -53,12 +55,15 @@ pub struct Running {
     pub wanted: usize,
     /// Pods that there are.
     pub pods: usize,
+    /// The page that they serve: of the version of the `ConfigMap` that they mount.
+    pub page: String,
 }
 
 impl Running {
-    /// Whether all that runs is this image, as many as there should be, and ready.
-    pub fn is(&self, image: &str) -> bool {
+    /// Whether all that runs is this image with the page of this release, as many as there should be, and ready.
+    pub fn is(&self, image: &str, release: &str) -> bool {
         self.image == image
+            && self.page.starts_with(&format!("ok {release}:"))
             && self.images.iter().all(|one| one == image)
             && self.ready == self.wanted
             && self.pods == self.wanted
@@ -70,7 +75,7 @@ impl Namespaces {
     ///
     /// # Errors
     /// A way to sign in is not known.
-    pub fn new(providers: &[Provider], sites: Vec<Site>) -> Result<Self> {
+    pub fn new(clusters: Vec<sites::Cluster>, providers: &[Provider], sites: Vec<Site>) -> Result<Self> {
         let mut secrets = Known::default();
         let mut targets = Vec::new();
         for provider in providers {
@@ -79,8 +84,9 @@ impl Namespaces {
             let access = access.map_err(|fault| anyhow::anyhow!("{}: {fault}", provider.name))?;
             targets.push(ClusterTarget { name: provider.name.clone(), access });
         }
-        let clusters = Arc::new(Clusters::new(None));
-        Ok(Self { sites, targets, clusters, secrets, mark: random()?, tried: AtomicUsize::new(0) })
+        let connections = Arc::new(Clusters::new(None));
+        let (mark, tried) = (random()?, AtomicUsize::new(0));
+        Ok(Self { sites, clusters, targets, connections, secrets, mark, tried })
     }
 
     /// Makes all of them.
@@ -106,38 +112,44 @@ impl Namespaces {
         Ok(())
     }
 
-    /// Removes those that may have been made and waits until they are gone. What could not be removed is printed; whether nothing is left.
+    /// Removes those that may have been made and waits until they are gone. What could not be removed is told; whether nothing is left.
     pub async fn remove(&self) -> bool {
         let tried = self.tried();
         if !tried.is_empty() {
-            println!("\nremoving what was made: {} namespaces with all that is in them", tried.len());
+            tell(&format!("\nremoving what was made: {} namespaces with all that is in them", tried.len()));
         }
         let removals = tried.iter().map(|site| async move { (site, self.remove_one(site).await) });
         let mut all = true;
         for (site, removed) in futures::future::join_all(removals).await {
             if let Err(error) = removed {
-                self.print_left(site, &format!("{error:#}"));
+                self.tell_left(site, &format!("{error:#}"));
                 all = false;
             }
         }
         all
     }
 
-    /// Prints that all of them may be left.
-    pub fn print_all_left(&self, why: &str) {
-        for site in self.tried() {
-            self.print_left(site, why);
-        }
+    /// Tells that all of them may be left.
+    pub fn tell_all_left(&self, why: &str) {
+        self.tried().iter().for_each(|site| self.tell_left(site, why));
+    }
+
+    fn tell_left(&self, site: &Site, why: &str) {
+        let (namespace, name) = (&site.namespace, &site.name);
+        let command = self.clusters.get(site.cluster).map(sites::Cluster::kubectl).unwrap_or_default();
+        tell(&format!("the namespace {namespace} of {name} is left behind: {why}"));
+        tell(&format!("  remove it: {command} delete namespace {namespace}"));
+    }
+
+    /// How a person begins a command for the namespace of an infrastructure.
+    pub fn kubectl(&self, site: &Site) -> String {
+        let command = self.clusters.get(site.cluster).map(sites::Cluster::kubectl).unwrap_or_default();
+        format!("{command} -n {}", site.namespace)
     }
 
     /// Those that may have been made.
     fn tried(&self) -> &[Site] {
         self.sites.get(..self.tried.load(Ordering::Relaxed)).unwrap_or_default()
-    }
-
-    fn print_left(&self, site: &Site, why: &str) {
-        eprintln!("the namespace {} of {} is left behind: {why}", site.namespace, site.name);
-        eprintln!("  remove it: kubectl delete namespace {}", site.namespace);
     }
 
     async fn remove_one(&self, site: &Site) -> Result<()> {
@@ -161,13 +173,18 @@ impl Namespaces {
     /// It cannot be asked, or there is no Deployment.
     pub async fn running(&self, site: &Site) -> Result<Running> {
         let cluster = self.cluster(site, QUESTION).await?;
-        let cart = Resource {
-            api_version: "apps/v1".to_owned(),
-            kind: "Deployment".to_owned(),
+        let of_site = |api_version: &str, kind: &str, name: String| Resource {
+            api_version: api_version.to_owned(),
+            kind: kind.to_owned(),
             namespace: Some(site.namespace.clone()),
-            name: "cart".to_owned(),
+            name,
         };
+        let cart = of_site("apps/v1", "Deployment", "cart".to_owned());
         let deployment = cluster.get(&cart).await.map_err(said)?.context("there is no Deployment cart")?;
+        let mounted = text(&deployment, "/spec/template/spec/volumes/0/configMap/name");
+        let mounted = of_site("v1", "ConfigMap", mounted.context("the Deployment mounts no ConfigMap")?);
+        let page = cluster.get(&mounted).await.map_err(said)?;
+        let page = page.and_then(|page| text(&page, "/data/index.html")).unwrap_or_default();
         let kind = cluster.kind("v1", "Pod").await.map_err(said)?;
         let pods = cluster.list(&kind, Some(&site.namespace), "app=cart", "").await.map_err(said)?;
         let pods: Vec<&Object> =
@@ -178,6 +195,7 @@ impl Namespaces {
             ready: pods.iter().filter(|pod| is_ready(pod)).count(),
             wanted: deployment.0.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1) as usize,
             pods: pods.len(),
+            page: page.trim().to_owned(),
         })
     }
 
@@ -189,7 +207,8 @@ impl Namespaces {
     /// The cluster of an infrastructure, for as long as one purpose takes. Connections are shared.
     async fn cluster(&self, site: &Site, limit: Duration) -> Result<Cluster> {
         let target = self.targets.get(site.cluster).context("an infrastructure without a cluster")?;
-        let connected = Cluster::connect(&self.clusters, target, &self.secrets, Instant::now() + limit).await;
+        let connected =
+            Cluster::connect(&self.connections, target, &self.secrets, Instant::now() + limit).await;
         connected.map_err(said)
     }
 
@@ -203,6 +222,11 @@ impl Namespaces {
             },
         }))
     }
+}
+
+/// Says something while what was made is removed: whether anybody still reads it or not.
+fn tell(line: &str) {
+    let _nobody_reads = writeln!(std::io::stderr(), "{line}");
 }
 
 /// A cluster's failure as people are told it.

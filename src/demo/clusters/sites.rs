@@ -21,6 +21,23 @@ pub struct Cluster {
     pub access: Access,
 }
 
+impl Cluster {
+    /// How a person begins a command for it.
+    pub fn kubectl(&self) -> String {
+        let (file, context) = (self.access.file.to_string_lossy(), &self.access.context);
+        format!("kubectl --kubeconfig {} --context {}", quoted(&file), quoted(context))
+    }
+}
+
+/// A word as a shell reads it back.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "._-/:@".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
 /// An infrastructure.
 pub struct Site {
     /// Its name, unlike all others.
@@ -130,6 +147,12 @@ mod tests {
         assert_eq!(unique(&wanted), expected);
         assert_eq!(plain(&format!("x{}", "é".repeat(50))), "cluster");
         assert_eq!(plain(&format!("gke_{}_shop", "project".repeat(9))).len(), NAME);
+    }
+
+    #[test]
+    fn words_are_quoted_when_a_shell_would_change_them() {
+        let words = ["/home/me/.kube/config", "my config", "it's", ""];
+        assert_eq!(words.map(quoted), ["/home/me/.kube/config", "'my config'", r"'it'\''s'", "''"]);
     }
 
     #[test]

@@ -73,15 +73,18 @@ async fn expect_images(namespaces: &Namespaces, release: impl Fn(&Site) -> &'sta
     let width = namespaces.sites.iter().map(|site| site.name.len()).max().unwrap_or_default();
     let mut as_told = true;
     for site in &namespaces.sites {
-        let image = format!("{IMAGE}:{}", release(site).tag);
-        match settled(namespaces, site, &image).await {
+        let Release { number, tag } = release(site);
+        let image = format!("{IMAGE}:{tag}");
+        match settled(namespaces, site, &image, number).await {
             Ok(running) => {
-                let Running { image: runs, ready, wanted, .. } = &running;
-                let (name, namespace) = (&site.name, &site.namespace);
-                println!("  {name:width$}  {runs}  {ready} of {wanted} pods ready  namespace {namespace}");
-                let pods: Vec<&str> = running.images.iter().map(String::as_str).collect();
-                let pods = format!("{} pods of {}", running.pods, pods.join(" and "));
-                as_told &= expect(running.is(&image), &format!("{name} has {pods}, expected {image}"));
+                let Running { image: runs, ready, wanted, page, pods, .. } = &running;
+                let name = &site.name;
+                println!("  {name:width$}  {runs}  {ready} of {wanted} pods ready  page {page:?}");
+                let images: Vec<&str> = running.images.iter().map(String::as_str).collect();
+                let has = format!("{pods} pods of {} with the page {page:?}", images.join(" and "));
+                let otherwise =
+                    format!("{name} has {has}, expected {wanted} of {image} with that of {number}");
+                as_told &= expect(running.is(&image, number), &otherwise);
             }
             Err(error) => as_told &= expect(false, &format!("{}: {error:#}", site.name)),
         }
@@ -90,11 +93,11 @@ async fn expect_images(namespaces: &Namespaces, release: impl Fn(&Site) -> &'sta
 }
 
 /// What runs in a namespace, once it is as it should be or has had time to.
-async fn settled(namespaces: &Namespaces, site: &Site, image: &str) -> Result<Running> {
+async fn settled(namespaces: &Namespaces, site: &Site, image: &str, release: &str) -> Result<Running> {
     let end = Instant::now() + SHOWN;
     loop {
         let running = namespaces.running(site).await?;
-        if running.is(image) || Instant::now() >= end {
+        if running.is(image, release) || Instant::now() >= end {
             return Ok(running);
         }
         sleep(LOOK).await;
