@@ -28,8 +28,9 @@ const REDIAL: Duration = Duration::from_millis(200);
 pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationToken) {
     let mut config = DelegateConfig::new(DelegateId::derived(&["delegate", NAME]), NAME);
     config.max_tasks = settings.limits.delegate_tasks;
-    config.capabilities = kubernetes(&settings).capabilities();
-    let delegate = Delegate::new(config, drivers(&settings));
+    let kubernetes = kubernetes(&settings);
+    config.capabilities = kubernetes.capabilities();
+    let delegate = Delegate::new(config, drivers(&settings, kubernetes));
     while !shutdown.is_cancelled() {
         let (ours, theirs) = tokio::io::duplex(STREAM);
         let server = runtime.clone();
@@ -54,17 +55,19 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
 /// What this build can run: the kinds of steps that the engine plays and those of its drivers. A script on a host is the same step as one on the
 /// delegate to whoever writes it.
 pub fn offer() -> Offer {
-    let drivers = drivers(&Settings::default());
+    let settings = Settings::default();
+    let drivers = drivers(&settings, kubernetes(&settings));
     let mut kinds = manifold_engine::kinds();
     kinds.extend(drivers.iter().flat_map(|driver| driver.kinds()));
     Offer::of(&kinds)
 }
 
 /// All drivers of this build.
-fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
+fn drivers(settings: &Settings, kubernetes: KubernetesDriver) -> Vec<Arc<dyn Driver>> {
     let ssh = ssh(settings);
     let here = manifold_driver::command::Settings {
         root: settings.data.join("attempts").to_string_lossy().into_owned(),
+        kubeconfig: settings.kubernetes.kubeconfig.clone(),
         ..manifold_driver::command::Settings::default()
     };
     let mut drivers: Vec<Arc<dyn Driver>> = vec![
@@ -72,7 +75,7 @@ fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
         Arc::new(ArtifactDriver::new(Arc::new(Dialer::new(ssh)), here.clone())),
         Arc::new(ScriptDriver::new(here)),
         Arc::new(HttpDriver::default()),
-        Arc::new(kubernetes(settings)),
+        Arc::new(kubernetes),
     ];
     if settings.enable_test_kinds {
         drivers.push(Arc::new(NoopDriver));
@@ -81,10 +84,8 @@ fn drivers(settings: &Settings) -> Vec<Arc<dyn Driver>> {
 }
 
 fn kubernetes(settings: &Settings) -> KubernetesDriver {
-    KubernetesDriver::new(KubernetesSettings {
-        helm: settings.helm(),
-        kubeconfig: settings.kubernetes.kubeconfig.clone(),
-    })
+    let kubeconfig = settings.kubernetes.kubeconfig.clone();
+    KubernetesDriver::new(KubernetesSettings { helm: settings.helm(), kubeconfig })
 }
 
 fn ssh(settings: &Settings) -> SshConfig {

@@ -5,7 +5,7 @@ use manifold_model::import::check_one;
 use manifold_model::yaml::{ENTITY_BUDGET, parse};
 
 /// Places whose documents are read in different ways.
-const PATHS: [&str; 8] = [
+const PATHS: [&str; 9] = [
     "Setup/Applications/A/Index.yaml",
     "Setup/Applications/A/Workflows/w.yaml",
     "Setup/Applications/A/Pipelines/p.yaml",
@@ -14,6 +14,7 @@ const PATHS: [&str; 8] = [
     "Setup/Applications/A/Services/s/Commands/c.yaml",
     "Setup/Applications/A/Environments/e/Index.yaml",
     "Setup/Applications/A/Environments/e/Infrastructure Definitions/i.yaml",
+    "Setup/Applications/A/Environments/e/Service Infrastructure/i.yaml",
 ];
 
 /// Everything the crate does with the bytes of a document.

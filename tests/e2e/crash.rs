@@ -21,10 +21,11 @@ const SOON: Duration = Duration::from_secs(60);
 const LONG: Duration = Duration::from_secs(180);
 
 /// Random moments that can be had again: `MANIFOLD_SEED` repeats a run.
-struct Moments(u64);
+pub struct Moments(u64);
 
 impl Moments {
-    fn new(test: &str) -> Self {
+    /// Moments of a test.
+    pub fn new(test: &str) -> Self {
         let given = std::env::var("MANIFOLD_SEED").ok().and_then(|seed| seed.parse().ok());
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
         let seed = given.unwrap_or(u64::from(now.subsec_nanos()) | 1);
@@ -33,7 +34,7 @@ impl Moments {
     }
 
     /// Lets a random time of up to so many milliseconds pass: the moment of a crash, not a wait for something.
-    async fn pass(&mut self, most: u64) {
+    pub async fn pass(&mut self, most: u64) {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -189,7 +190,7 @@ async fn waits(server: &Server, execution: &str) -> Result<Vec<(String, Option<u
 }
 
 /// The step that waits for this, once it does.
-async fn waiting(server: &Server, execution: &str, reason: &str) -> u64 {
+pub async fn waiting(server: &Server, execution: &str, reason: &str) -> u64 {
     let what = format!("{execution} waits for {reason}");
     let found = until(&what, SOON, async || {
         let waits = waits(server, execution).await?;
@@ -203,7 +204,7 @@ async fn waiting(server: &Server, execution: &str, reason: &str) -> u64 {
 }
 
 /// The legs of a pipeline execution, by infrastructure, once there are so many.
-async fn legs_of(server: &Server, execution: &str, count: usize) -> BTreeMap<String, String> {
+pub async fn legs_of(server: &Server, execution: &str, count: usize) -> BTreeMap<String, String> {
     until("the legs are there", SOON, async || {
         let legs = server.legs(execution).await?;
         Ok((legs.len() == count).then(|| legs.into_iter().map(|leg| (leg.infrastructure, leg.id)).collect()))
@@ -212,7 +213,8 @@ async fn legs_of(server: &Server, execution: &str, count: usize) -> BTreeMap<Str
     .unwrap()
 }
 
-async fn crash(server: &mut Server) {
+/// Kills the server and starts it again.
+pub async fn crash(server: &mut Server) {
     server.kill().await.unwrap();
     server.start_again().await.unwrap();
 }

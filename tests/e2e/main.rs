@@ -10,8 +10,11 @@
 mod bad_input;
 mod claims;
 mod config_as_code;
+mod constraints;
 mod crash;
 mod demo;
+mod everything;
+mod kubernetes;
 mod legs;
 mod scene;
 mod selection;

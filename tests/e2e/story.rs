@@ -25,9 +25,13 @@ pub struct Story {
 impl Story {
     /// A story with an application of this name, which is imported by [`Story::tell`].
     pub async fn new(name: &str) -> Result<Self> {
-        let server = shared::server().await?;
+        Ok(Self::on(shared::server().await?, name))
+    }
+
+    /// As [`Story::new`], on a server that the test has.
+    pub fn on(server: Arc<Server>, name: &str) -> Self {
         let ledger = server.folder().join(format!("{name}.ledger"));
-        Ok(Self { server, name: name.to_owned(), ledger })
+        Self { server, name: name.to_owned(), ledger }
     }
 
     /// The application, to be filled.

@@ -27,6 +27,12 @@ impl Application {
         self
     }
 
+    /// A file of the application that is no document.
+    pub fn text(mut self, path: &str, text: &str) -> Self {
+        self.files.push((format!("Setup/Applications/{}/{path}", self.name), text.to_owned()));
+        self
+    }
+
     /// A document of the application.
     pub fn file(self, path: &str, document: Value) -> Self {
         let path = format!("Applications/{}/{path}", self.name);
@@ -158,10 +164,19 @@ pub fn barrier(identifier: &str) -> Value {
     )
 }
 
+/// A step that takes permits of a resource constraint, with more properties.
+pub fn guard(constraint: &str, more: Value) -> Value {
+    let properties = json!({ "resourceConstraintName": constraint, "permits": 1, "holdingScope": "WORKFLOW",
+        "acquireMode": "ACCUMULATE", "timeoutMillis": 60_000 });
+    step("RESOURCE_CONSTRAINT", &format!("guard {constraint}"), with(properties, more))
+}
+
 /// A phase with one section, and its rollback phase.
 #[derive(Clone)]
 pub struct Phase {
     name: String,
+    kind: &'static str,
+    sections: &'static str,
     service: String,
     infrastructure: String,
     steps: Vec<Value>,
@@ -173,6 +188,8 @@ pub struct Phase {
 pub fn phase(name: &str, steps: &[Value]) -> Phase {
     Phase {
         name: name.to_owned(),
+        kind: "SSH",
+        sections: "DEPLOY_SERVICE",
         service: SERVICE.to_owned(),
         infrastructure: "${infrastructure}".to_owned(),
         steps: steps.to_vec(),
@@ -185,6 +202,12 @@ impl Phase {
     /// On an infrastructure by name, or by an expression.
     pub fn on(mut self, infrastructure: &str) -> Self {
         infrastructure.clone_into(&mut self.infrastructure);
+        self
+    }
+
+    /// Of this type, with sections of this one.
+    pub fn kind(mut self, kind: &'static str, sections: &'static str) -> Self {
+        (self.kind, self.sections) = (kind, sections);
         self
     }
 
@@ -213,7 +236,7 @@ impl Phase {
     }
 
     fn entity(&self) -> Value {
-        let mut entity = json!({ "type": "SSH", "templateExpressions": self.templates() });
+        let mut entity = json!({ "type": self.kind, "templateExpressions": self.templates() });
         if !self.infrastructure.starts_with("${") {
             entity["infraDefinitionName"] = json!(self.infrastructure);
         }
@@ -224,13 +247,13 @@ impl Phase {
     }
 
     fn document(&self) -> Value {
-        let section = json!({ "type": "DEPLOY_SERVICE", "name": "Deploy", "stepsInParallel": false,
+        let section = json!({ "type": self.sections, "name": "Deploy", "stepsInParallel": false,
             "steps": self.steps });
         with(self.entity(), json!({ "name": self.name, "phaseSteps": [with(section, self.section.clone())] }))
     }
 
     fn rollback(&self) -> Value {
-        let section = json!({ "type": "DEPLOY_SERVICE", "name": "Deploy", "phaseStepNameForRollback": "Deploy",
+        let section = json!({ "type": self.sections, "name": "Deploy", "phaseStepNameForRollback": "Deploy",
             "statusForRollback": "SUCCESS", "stepsInParallel": false, "steps": self.undo });
         with(
             self.entity(),

@@ -8,6 +8,7 @@ use manifold_model::unused::Offer;
 use serde_json::json;
 
 use crate::connection::Connection;
+use crate::constraint::ConstraintFlags;
 use crate::deploy::{self, Deployment};
 use crate::error::Error;
 use crate::execution::ExecutionFlags;
@@ -30,6 +31,8 @@ pub enum Command {
     Execution(Box<ExecutionFlags>),
     /// Secrets and SSH credentials
     Secret(Box<SecretFlags>),
+    /// Resource constraints: how much may be done at once in the whole account
+    Constraint(Box<ConstraintFlags>),
     /// Say what an error code means and what to do
     Explain(ExplainFlags),
     /// Print the completion script of a shell
@@ -129,6 +132,7 @@ pub async fn run(command: Command, root: clap::Command, offer: &Offer) -> ExitCo
         Command::Deploy(flags) => (flags.connection.output, deploy(*flags).await),
         Command::Execution(flags) => (flags.connection.output, crate::execution::run(*flags).await),
         Command::Secret(flags) => (flags.connection.output, crate::secret::run(*flags).await),
+        Command::Constraint(flags) => (flags.connection.output, crate::constraint::run(*flags).await),
         Command::Explain(flags) => (flags.output, explain::run(&flags.code, flags.output)),
         Command::Completion(flags) => (Output::Text, shell::completion(&flags, root)),
         Command::Man(flags) => (Output::Text, shell::man(&flags, root)),

@@ -4,6 +4,7 @@ pub mod archive;
 pub mod client;
 mod command;
 pub mod connection;
+pub mod constraint;
 pub mod deploy;
 pub mod error;
 pub mod execution;

@@ -119,6 +119,16 @@ pub fn waiting(wait: &Wait) -> String {
         WaitReason::Barrier { identifier, arrived, of, .. } => {
             format!("waits at barrier {identifier}, {arrived} of {of} are there")
         }
+        WaitReason::Constraint { constraint, unit, permits, free, holders, place, .. } => {
+            let unit = if unit.is_empty() { String::new() } else { format!(" for {unit}") };
+            let free = free.map(|free| format!(", {free} free")).unwrap_or_default();
+            let held: Vec<String> =
+                holders.iter().map(|holder| format!("{} ({})", holder.execution, holder.permits)).collect();
+            let held = if held.is_empty() { String::new() } else { format!(", held by {}", held.join(", ")) };
+            let place = place.map(|place| format!(", place {place} in the queue")).unwrap_or_default();
+            let noun = if permits == 1 { "permit" } else { "permits" };
+            format!("waits for {permits} {noun} of {constraint}{unit}{free}{held}{place}")
+        }
         WaitReason::Retry { attempt, of, due } => {
             format!("tries again ({attempt} of {of}) at {}", clock(due))
         }

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use manifold_model::import::{CONTENT_LIMIT, FILE_LIMIT, TOTAL_LIMIT};
+use manifold_model::path::DocumentPath;
 use manifold_model::{Problem, code};
 
 use crate::error::Error;
@@ -29,8 +30,8 @@ pub struct Scan {
     pub passed_over: Vec<(PathBuf, &'static str)>,
 }
 
-/// Reads the tree below a folder: the parent of `Setup`, or `Setup` itself. Symbolic links are not followed and hidden files are not read; both is
-/// said on standard error.
+/// Reads the tree below a folder: the parent of `Setup`, or `Setup` itself. Symbolic links are not followed and hidden files are not read but for
+/// manifests, values and config files; both is said on standard error.
 ///
 /// # Errors
 /// When there is no tree, a file cannot be read, or it is larger than an import may be.
@@ -100,7 +101,7 @@ fn walk(folder: &Path, path: &str, depth: usize, scan: &mut Scan, bytes: &mut us
             ));
         };
         let below = format!("{path}/{name}");
-        if name.starts_with('.') {
+        if name.starts_with('.') && !(kind.is_file() && is_content(&name, &below)) {
             scan.passed_over.push((at, "hidden"));
         } else if kind.is_symlink() {
             scan.passed_over.push((at, "a symbolic link"));
@@ -113,6 +114,11 @@ fn walk(folder: &Path, path: &str, depth: usize, scan: &mut Scan, bytes: &mut us
         }
     }
     Ok(())
+}
+
+/// Whether a hidden file is part of the tree: one among the manifests (`.helmignore`), values or config files, unless tools left it there.
+fn is_content(name: &str, path: &str) -> bool {
+    !matches!(name, ".git" | ".DS_Store") && DocumentPath::parse(path).is_ok_and(|path| path.is_file())
 }
 
 fn take(at: &Path, path: String, scan: &mut Scan, bytes: &mut usize) -> Result<(), Error> {
@@ -220,6 +226,11 @@ mod tests {
         fs::write(app.join("Index.yaml"), "type: APPLICATION\n").unwrap();
         fs::write(app.join(".git/config"), "x").unwrap();
         fs::write(app.join(".DS_Store"), "x").unwrap();
+        let manifests = app.join("Services/web/Manifests/Files");
+        fs::create_dir_all(&manifests).unwrap();
+        for name in [".helmignore", ".git", ".DS_Store"] {
+            fs::write(manifests.join(name), "x").unwrap();
+        }
         std::os::unix::fs::symlink("/etc/passwd", app.join("link.yaml")).unwrap();
         folder
     }
@@ -228,11 +239,13 @@ mod tests {
     fn a_tree_is_read_from_its_parent_and_from_itself() {
         let folder = tree();
         let scan = scan(folder.path()).unwrap();
-        assert_eq!(scan.files.len(), 1);
-        assert_eq!(scan.files[0].0, "Setup/Applications/Shop/Index.yaml");
+        let paths: Vec<&str> = scan.files.iter().map(|(path, _)| path.as_str()).collect();
+        let app = "Setup/Applications/Shop";
+        let ignored = format!("{app}/Services/web/Manifests/Files/.helmignore");
+        assert_eq!(paths, [&format!("{app}/Index.yaml"), &ignored]);
         let mut why: Vec<&str> = scan.passed_over.iter().map(|(_, why)| *why).collect();
         why.sort_unstable();
-        assert_eq!(why, ["a symbolic link", "hidden", "hidden"]);
+        assert_eq!(why, ["a symbolic link", "hidden", "hidden", "hidden", "hidden"]);
         assert_eq!(super::scan(&folder.path().join("Setup")).unwrap().files, scan.files);
     }
 

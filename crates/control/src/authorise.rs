@@ -17,6 +17,8 @@ pub enum Action {
     ManageSecrets,
     /// Create, change and delete cloud providers.
     ManageCloudProviders,
+    /// Create, change and delete resource constraints.
+    ManageConstraints,
 }
 
 /// On what.

@@ -97,6 +97,10 @@ impl From<StoreError> for Error {
                 Problem::new(code!("NAME_TAKEN"), format!("{what} exists already"))
                     .hint("choose another name, or change the one that exists"),
             ),
+            StoreError::Used { what, by } => Self::refused(
+                Problem::new(code!("CONSTRAINT_USED"), format!("{what} is in use by {by}"))
+                    .hint("wait until it has ended, or abort it"),
+            ),
             StoreError::Conflict { .. } => Self::Conflict {
                 message: "somebody else changed this at the same time; read it again and repeat".to_owned(),
             },

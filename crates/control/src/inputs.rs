@@ -46,8 +46,10 @@ impl Control {
         let snapshot = self.snapshot().await?;
         let kinds = self.kinds.kinds();
         let secrets = self.secret_names().await?;
+        let constraints = self.store.constraints().await?;
         let facts = Facts {
             secrets: Some(&secrets),
+            constraints: Some(&constraints),
             max_legs: self.limits.infrastructures_per_stage as usize,
             lock_queue_limit: self.limits.lock_queue as usize,
             now: self.now(),

@@ -9,6 +9,7 @@ pub mod authenticate;
 pub mod authorise;
 pub mod cloud_providers;
 pub mod collect;
+pub mod constraints;
 pub mod delete;
 pub mod error;
 pub mod executions;

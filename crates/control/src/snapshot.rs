@@ -142,3 +142,28 @@ fn row(document: &DocumentRow) -> Row<'_> {
         revision: document.revision,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plans_see_the_files_of_their_revision_and_no_other_documents() {
+        let row = |path: &str, is_file| DocumentRow {
+            id: EntityId::from(path),
+            path: path.to_owned(),
+            application: None,
+            kind: String::new(),
+            body: Arc::from(&b"text"[..]),
+            is_file,
+            revision: 1,
+            created_at: 0,
+        };
+        let mut snapshot = Snapshot::default();
+        snapshot.keep(row("web.yaml", true));
+        snapshot.keep(row("Index.yaml", false));
+        assert_eq!(snapshot.text("web.yaml"), FileState::Known(b"text"));
+        assert_eq!(snapshot.text("Index.yaml"), FileState::Missing);
+        assert_eq!(snapshot.text("none"), FileState::Missing);
+    }
+}

@@ -132,6 +132,7 @@ impl Control {
     ) -> Result<Plan> {
         let (kinds, capabilities) = (self.kinds.kinds(), self.kinds.capabilities());
         let secrets = self.secret_names().await?;
+        let constraints = self.store.constraints().await?;
         let (max_legs, now) = (self.limits.infrastructures_per_stage as usize, self.now());
         let lock_queue_limit = self.limits.lock_queue as usize;
         let (snapshot, request) = (Arc::clone(snapshot), request.clone());
@@ -141,6 +142,7 @@ impl Control {
                 files: &*snapshot,
                 capabilities: Some(&capabilities),
                 secrets: Some(&secrets),
+                constraints: Some(&constraints),
                 max_legs,
                 lock_queue_limit,
                 now,

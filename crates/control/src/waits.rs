@@ -6,7 +6,7 @@ use manifold_model::wait::{Wait, WaitReason};
 use crate::{Control, Result};
 
 impl Control {
-    /// The waits of an execution, with the lock's holder and place and the barrier's arrivals as they are now.
+    /// The waits of an execution, with the lock's holder and place, the barrier's arrivals, and who holds the permits, as they are now.
     ///
     /// # Errors
     /// When the store cannot read.
@@ -23,6 +23,16 @@ impl Control {
                 WaitReason::Barrier { identifier, arrived, of, .. } => {
                     if let Some((there, all)) = self.store.barrier(&row.id, identifier).await? {
                         (*arrived, *of) = (there, all);
+                    }
+                }
+                WaitReason::Constraint { free, holders, place, .. } => {
+                    let Some(step) = wait.step else { continue };
+                    // Place 0 holds them: its row is about to say so.
+                    if let Some(stands) = self.store.permit_place(&row.id, step).await?
+                        && stands.place > 0
+                    {
+                        (*free, *place) = (Some(stands.free), Some(stands.place));
+                        *holders = stands.holders;
                     }
                 }
                 _ => {}

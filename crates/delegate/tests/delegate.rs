@@ -770,6 +770,7 @@ async fn a_script_step_gets_its_secret_and_shows_it_nowhere() {
         environment: Vec::new(),
         outputs: vec!["url".to_owned(), "plain".to_owned()],
         secret_outputs: Vec::new(),
+        cluster: None,
     });
     bench.hand_out(Task { kind: KindName::from("SHELL_SCRIPT"), payload, ..task("a") }, 0).await;
     bench.started("a").await;

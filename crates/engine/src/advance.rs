@@ -1,7 +1,9 @@
 //! What goes into an execution and what comes out of it.
 
 use manifold_model::artifact::Artifact;
+use manifold_model::constraint::{PermitRefusal, PermitRequest};
 use manifold_model::event::{Event, LastGood, LegEnd};
+use manifold_model::plan::StepKey;
 use manifold_model::request::Request;
 use manifold_model::target::{LockKey, MappingKey};
 use manifold_model::task::{Outcome, Task};
@@ -40,6 +42,22 @@ pub enum Input {
         identifier: String,
         /// `None`: all crossed; else who failed before it.
         broken_by: Option<ExecutionId>,
+    },
+    /// A step's request for permits was granted.
+    PermitsGranted {
+        /// Step.
+        step: StepKey,
+        /// Attempt that asked.
+        attempt: u32,
+    },
+    /// A step's request for permits was refused.
+    PermitsRefused {
+        /// Step.
+        step: StepKey,
+        /// Attempt that asked.
+        attempt: u32,
+        /// Why.
+        refusal: PermitRefusal,
     },
     /// Legs ended (pipelines). Ends that are known already change nothing.
     LegsEnded(Vec<LegEnd>),
@@ -83,6 +101,15 @@ pub enum Command {
         /// Whether the leg ended well (counts as arrived) or not (breaks those that are not crossed).
         well: bool,
     },
+    /// Take permits or queue for them; answered by [`Input::PermitsGranted`] or [`Input::PermitsRefused`].
+    AskPermits(PermitRequest),
+    /// Give back what a step holds, or its place in the queue.
+    GiveBackPermits {
+        /// Step.
+        step: StepKey,
+    },
+    /// The execution ended: give back everything but what is held until the parent's end; of a parent, what its legs held until then.
+    LeaveConstraints,
     /// Create these legs, queued (pipelines). All such commands of one advance together name at most
     /// [`crate::LEGS_PER_ADVANCE`] legs.
     CreateLegs {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use manifold_model::constraint::RESOURCE_CONSTRAINT;
 use manifold_model::event::{EventKind, Publication, Scope as OutputScope, TaskIntent};
 use manifold_model::kind::Player;
 use manifold_model::plan::StepKey;
@@ -57,13 +58,16 @@ impl<'a> Decider<'a> {
         }
     }
 
-    fn start_step(&mut self, step: StepKey, attempt: u32, values: BTreeMap<String, String>) {
+    pub(crate) fn start_step(&mut self, step: StepKey, attempt: u32, values: BTreeMap<String, String>) {
         self.emit(EventKind::StepStarted { step, attempt, values });
     }
 
     /// Kinds that the engine plays itself.
     fn play(&mut self, spot: Spot<'a>, attempt: u32) {
         let step = spot.step;
+        if step.task_kind.as_str() == RESOURCE_CONSTRAINT {
+            return self.ask_permits(spot, attempt);
+        }
         self.start_step(step.key, attempt, BTreeMap::new());
         match step.task_kind.as_str() {
             ARTIFACT_CHECK => {
@@ -199,6 +203,10 @@ impl<'a> Decider<'a> {
             self.follow_barrier(spot, attempt);
             return;
         }
+        if state.permits.is_some() {
+            self.follow_permits(spot, attempt);
+            return;
+        }
         self.follow_tasks(spot, attempt);
     }
 
@@ -310,6 +318,7 @@ impl<'a> Decider<'a> {
                 });
             }
             Err(failure) => {
+                self.withdraw_permits(step);
                 self.emit(EventKind::StepEnded {
                     step,
                     attempt,
@@ -412,6 +421,7 @@ impl<'a> Decider<'a> {
 
     pub(crate) fn give_up(&mut self, step: StepKey, attempt: u32, why: &str) {
         let failure = Failure::new(FailureClass::Application, code!("STEP_ABANDONED"), why);
+        self.withdraw_permits(step);
         self.emit(EventKind::StepEnded {
             step,
             attempt,

@@ -112,6 +112,7 @@ impl<'a> Decider<'a> {
         let pass = self.part(Part::Phase(phase));
         if pass == Pass::Done {
             self.emit(EventKind::PhaseEnded { phase, rollback: false, status: Status::Success });
+            self.free_permits_of_phase(phase);
         }
         pass
     }

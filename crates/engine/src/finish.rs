@@ -1,4 +1,4 @@
-//! How a workflow execution ends: locks and barriers given back, history written, the parent told.
+//! How a workflow execution ends: locks, permits and barriers given back, history written, the parent told.
 
 use std::collections::BTreeSet;
 
@@ -23,6 +23,7 @@ impl Decider<'_> {
         if asked_lock {
             self.commands.push(Command::Unlock);
         }
+        self.commands.push(Command::LeaveConstraints);
         self.commands.push(Command::LeaveBarriers { well: status.is_good() });
         let Some(start) = self.state.start.as_ref().filter(|start| start.parent.is_some()) else { return };
         self.commands.push(Command::Complete(LegEnd {

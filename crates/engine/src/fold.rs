@@ -213,6 +213,10 @@ impl State {
         if state.barrier.take().is_some() {
             self.timers.remove(&barrier_timer(step));
         }
+        self.timers.remove(&permit_timer(step));
+        if status != Status::Success {
+            state.permits = None;
+        }
         if let Some(publication) = published {
             self.published
                 .push(PublishedBy { phase: self.current_phase(), publication: publication.clone() });
@@ -270,7 +274,30 @@ impl State {
                 self.timers.remove(&intervention_timer(*step, *attempt));
                 self.act(*step, Some(*answer), &format!("answered by {by}"), at);
             }
-            other => self.fold_barrier_or_rollback(other, at),
+            other => self.fold_permits(other, at),
+        }
+    }
+
+    fn fold_permits(&mut self, kind: &EventKind, at: Millis) {
+        let (step, answer) = match kind {
+            EventKind::PermitsRequested { request, until } => {
+                let asked = PermitState { request: request.clone(), since: at, until: *until, answer: None };
+                self.timers.insert(permit_timer(request.step), *until);
+                self.steps.entry(request.step).or_default().permits = Some(asked);
+                return;
+            }
+            EventKind::PermitsReleased { step } => {
+                if let Some(state) = self.steps.get_mut(step) {
+                    state.permits = None;
+                }
+                return;
+            }
+            EventKind::PermitsGranted { step } => (*step, PermitAnswer::Granted),
+            EventKind::PermitsRefused { step, refusal } => (*step, PermitAnswer::Refused(*refusal)),
+            other => return self.fold_barrier_or_rollback(other, at),
+        };
+        if let Some(asked) = self.steps.get_mut(&step).and_then(|state| state.permits.as_mut()) {
+            asked.answer = Some(answer);
         }
     }
 

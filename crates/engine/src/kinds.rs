@@ -1,5 +1,6 @@
 //! The kinds that the engine plays itself: no delegate is asked.
 
+use manifold_model::constraint::RESOURCE_CONSTRAINT;
 use manifold_model::kind::{ANYWHERE, Class, KindName, KindSpec, Player, PropertySpec, Stand};
 
 /// `ARTIFACT_CHECK`.
@@ -34,6 +35,20 @@ pub fn kinds() -> Vec<KindSpec> {
             BARRIER,
             vec![Stand::PreDeployment, Stand::Phase, Stand::PostDeployment],
             vec![property("identifier", true), property("timeoutMillis", false)],
+        ),
+        // Not before the phases, where service and infrastructure are not known (`behaviour.md` 8.2).
+        spec(
+            RESOURCE_CONSTRAINT,
+            vec![Stand::Phase, Stand::Rollback, Stand::PostDeployment, Stand::Build],
+            vec![
+                property("resourceConstraintName", false),
+                property("resourceConstraintId", false),
+                property("permits", false),
+                property("holdingScope", false),
+                property("resourceUnit", false),
+                property("timeoutMillis", false),
+                property("acquireMode", false),
+            ],
         ),
         KindSpec {
             touches_infrastructure: true,

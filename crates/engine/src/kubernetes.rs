@@ -146,6 +146,10 @@ fn action(step: &StepPlan, renderer: &mut Renderer<'_>) -> Result<KubernetesActi
             skip_steady_state: is_set("skipSteadyStateCheck"),
         },
         kind::DELETE => {
+            if let Some(paths) = setting(properties, "filePaths", renderer)? {
+                let resources = DeleteResources::Files { files: files(&paths)? };
+                return Ok(KubernetesAction::Delete { resources });
+            }
             let resources = needed(properties, "resources", renderer)?;
             let namespaces = is_set("deleteNamespacesForRelease");
             let resources = DeleteResources::parse(&resources, namespaces).ok_or_else(|| {

@@ -128,6 +128,11 @@ impl Leg {
                 commands.push(Command::ArriveBarrier { identifier: barrier.identifier.clone() });
             }
         }
+        for asked in self.state.steps.values().filter_map(|step| step.permits.as_ref()) {
+            if asked.answer.is_none() {
+                commands.push(Command::AskPermits(asked.request.clone()));
+            }
+        }
         commands
     }
 
@@ -192,6 +197,10 @@ impl Decider<'_> {
                 }
             }
             Input::Barrier { identifier, broken_by } => self.barrier_answered(identifier, broken_by.as_ref()),
+            Input::PermitsGranted { step, attempt } => self.permits_answered(*step, *attempt, None),
+            Input::PermitsRefused { step, attempt, refusal } => {
+                self.permits_answered(*step, *attempt, Some(*refusal));
+            }
             Input::LegsEnded(_) => {}
         }
     }

@@ -19,6 +19,7 @@ mod instances;
 mod kinds;
 mod kubernetes;
 mod leg;
+mod permits;
 mod pipeline;
 mod place;
 mod render;

@@ -53,6 +53,7 @@ impl<'a> Decider<'a> {
                 Pass::Failed => Status::Failed,
             };
             self.emit(EventKind::PhaseEnded { phase, rollback: true, status });
+            self.free_permits_of_phase(phase);
         }
         let mark = self.mark(&rollback);
         self.emit(EventKind::RollbackEnded { mark });

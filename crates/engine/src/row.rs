@@ -128,6 +128,20 @@ pub(crate) fn of_step(key: StepKey, step: &StepState, waits: &mut Vec<Wait>) {
             },
         );
     }
+    if let Some(asked) = &step.permits {
+        push(
+            asked.since,
+            WaitReason::Constraint {
+                constraint: asked.request.name.clone(),
+                unit: asked.request.unit.clone(),
+                permits: asked.request.permits,
+                free: None,
+                holders: Vec::new(),
+                place: None,
+                until: asked.until,
+            },
+        );
+    }
     if last.open > 0 {
         let since = last.tasks.iter().filter(|task| task.outcome.is_none()).map(|task| task.issued_at).min();
         push(since.unwrap_or(last.started_at), WaitReason::Task { running: last.open });

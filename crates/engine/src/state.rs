@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use manifold_model::constraint::{PermitRefusal, PermitRequest};
 use manifold_model::entity::RepairAction;
 use manifold_model::event::{
     LastGood, LegPlace, Publication, PublishedValue, ResolvedPhase, RollbackMark, Scope,
@@ -148,6 +149,22 @@ pub(crate) struct BarrierState {
     pub broken: Option<Option<ExecutionId>>,
 }
 
+/// What the store said to a request for permits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum PermitAnswer {
+    Granted,
+    Refused(PermitRefusal),
+}
+
+/// Permits that a step waits for or holds.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct PermitState {
+    pub request: PermitRequest,
+    pub since: Millis,
+    pub until: Millis,
+    pub answer: Option<PermitAnswer>,
+}
+
 /// How a step has been settled.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Settled {
@@ -169,6 +186,8 @@ pub(crate) struct StepState {
     pub intervention: Option<Intervention>,
     pub retry: Option<RetryWait>,
     pub barrier: Option<BarrierState>,
+    /// Asked for, then held until they are released or the execution ends.
+    pub permits: Option<PermitState>,
     pub settled: Option<Settled>,
     pub settled_at: Option<Millis>,
 }
@@ -292,6 +311,11 @@ pub(crate) fn intervention_timer(step: StepKey, attempt: u32) -> String {
 /// Key of the timer of a barrier.
 pub(crate) fn barrier_timer(step: StepKey) -> String {
     format!("barrier/{step}")
+}
+
+/// Key of the timer of a request for permits.
+pub(crate) fn permit_timer(step: StepKey) -> String {
+    format!("permits/{step}")
 }
 
 impl State {

@@ -82,7 +82,7 @@ pub struct Service {
     /// `skipVersioningForAllK8sObjects` of `Manifests/Index.yaml`.
     #[serde(default)]
     pub manifest_skip_versioning: bool,
-    /// Files below `Manifests/Files`, by path, without `values.yaml` directly there.
+    /// Files below `Manifests/Files`, by path, without `values.yaml` directly there and without hidden ones.
     #[serde(default)]
     pub manifests: Vec<ManifestFile>,
     /// Catalog paths of the service's values files, low to high precedence: `Manifests/Files/values.yaml`, then `Values/values.yaml`.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
+use crate::constraint::{PermitRefusal, PermitRequest};
 use crate::entity::RepairAction;
 use crate::plan::StepKey;
 use crate::request::{Cause, Request};
@@ -322,6 +323,30 @@ pub enum EventKind {
         step: StepKey,
         /// Who.
         by: Option<ExecutionId>,
+    },
+    /// A step asked for permits of a resource constraint.
+    PermitsRequested {
+        /// What it asked for.
+        request: PermitRequest,
+        /// When the wait fails.
+        until: Millis,
+    },
+    /// The step holds its permits.
+    PermitsGranted {
+        /// Step.
+        step: StepKey,
+    },
+    /// The step gets no permits, however long it waits.
+    PermitsRefused {
+        /// Step.
+        step: StepKey,
+        /// Why.
+        refusal: PermitRefusal,
+    },
+    /// The phase until whose end the step held its permits is over. What is held longer is freed with the end of the execution or its parent.
+    PermitsReleased {
+        /// Step.
+        step: StepKey,
     },
     /// Rollback begins, newest phase first.
     RollbackStarted {

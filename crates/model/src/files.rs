@@ -23,7 +23,7 @@ pub(crate) fn of_service<'a>(
         if let Some(path) = below.strip_prefix(MANIFESTS) {
             if path == VALUES_FILE {
                 values.push(document.to_owned());
-            } else {
+            } else if !is_hidden(path) {
                 manifests.push(ManifestFile { document: document.to_owned(), path: path.to_owned() });
             }
         } else if below.strip_prefix(VALUES) == Some(VALUES_FILE) {
@@ -32,6 +32,11 @@ pub(crate) fn of_service<'a>(
     }
     // In path order `Manifests` comes before `Values`, which is the order of their precedence.
     (manifests, values)
+}
+
+/// `.helmignore` and the like are kept beside the manifests and are none.
+fn is_hidden(path: &str) -> bool {
+    path.split('/').any(|segment| segment.starts_with('.'))
 }
 
 /// Values of an environment, whose folder (with a slash at the end) holds these files, given in the order of their paths.
@@ -68,6 +73,7 @@ mod tests {
     #[test]
     fn files_of_a_service_are_told_apart() {
         let files = [
+            "s/Manifests/Files/.helmignore",
             "s/Manifests/Files/b.yaml",
             "s/Manifests/Files/templates/a.yaml",
             "s/Manifests/Files/templates/values.yaml",

@@ -85,6 +85,10 @@ id!(
     EntityId
 );
 id!(
+    /// A resource constraint.
+    ConstraintId
+);
+id!(
     /// One execution: a pipeline's or a workflow's (a leg is a workflow execution with a parent).
     ExecutionId
 );

@@ -347,12 +347,19 @@ impl Import<'_> {
         if self.check.errors.len() > before.0 {
             return;
         }
+        let body = canonical::print(&root).into_bytes();
+        // What becomes a definition lies deeper in it and may have been as deep as a document may be.
+        if path.path != came_as.path
+            && let Err(problem) = yaml::parse(&came_as.path, &body, &ENTITY_BUDGET)
+        {
+            return push(&mut self.check.errors, *problem);
+        }
         let mut references = references(&path, &root);
         references.iter_mut().map(|reference| &mut reference.place).for_each(own);
         self.check.documents.push(PreparedDocument {
             came_as: came_as.path.clone(),
             type_name: view::root_text(&root, "type").unwrap_or_default().to_owned(),
-            body: canonical::print(&root).into_bytes().into(),
+            body: body.into(),
             is_file: false,
             id,
             references,
@@ -425,8 +432,8 @@ impl Import<'_> {
     }
 
     fn finish(mut self) -> ImportCheck {
-        self.duplicate_ids();
         self.taken_names();
+        self.duplicate_ids();
         let targets: BTreeSet<Target> =
             self.check.documents.iter().filter_map(|document| Target::of(&document.path)).collect();
         let environment_of = |application: &str, workflow: &str| {
@@ -456,17 +463,29 @@ impl Import<'_> {
         self.check
     }
 
-    /// Complains about an infrastructure definition that the tree has in the newer and in the older folder.
+    /// Complains about an infrastructure definition that the tree has in the newer and in the older folder, unless both say the same: an export was
+    /// written over an old tree.
     fn taken_names(&mut self) {
-        let (own, older): (Vec<_>, Vec<_>) =
-            self.check.documents.iter().partition(|document| document.came_as == document.path.path);
-        let own: BTreeSet<&str> = own.into_iter().map(|document| document.path.path.as_str()).collect();
-        let clashes: Vec<Problem> = older
-            .into_iter()
-            .filter(|document| own.contains(document.path.path.as_str()))
-            .map(|document| name_taken(document, "it has the infrastructure definition of this name too"))
-            .collect();
-        clashes.into_iter().for_each(|problem| push(&mut self.check.errors, problem));
+        let documents = std::mem::take(&mut self.check.documents);
+        let (mut own, older): (Vec<_>, Vec<_>) =
+            documents.into_iter().partition(|document| document.came_as == document.path.path);
+        let bodies: HashMap<&str, &Arc<[u8]>> =
+            own.iter().map(|document| (document.path.path.as_str(), &document.body)).collect();
+        let mut alone = Vec::new();
+        for document in older {
+            match bodies.get(document.path.path.as_str()) {
+                None => alone.push(document),
+                Some(body) if **body == document.body => {}
+                Some(_) => {
+                    let detail =
+                        "the tree has an infrastructure definition of this name that says something else";
+                    push(&mut self.check.errors, name_taken(&document, detail));
+                }
+            }
+        }
+        own.extend(alone);
+        own.sort_by(|a, b| a.path.path.cmp(&b.path.path));
+        self.check.documents = own;
     }
 
     fn duplicate_ids(&mut self) {

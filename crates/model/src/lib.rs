@@ -6,6 +6,7 @@ pub mod assemble;
 pub mod canonical;
 pub mod catalog;
 pub mod cluster;
+pub mod constraint;
 pub mod document;
 pub mod entity;
 pub mod event;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::constraint::PermitHolder;
 use crate::plan::StepKey;
 use crate::{ExecutionId, Millis, Status};
 
@@ -38,6 +39,24 @@ pub enum WaitReason {
         arrived: u32,
         /// How many take part.
         of: u32,
+        /// When the wait fails.
+        until: Millis,
+    },
+    /// Permits of a resource constraint.
+    Constraint {
+        /// Name of the constraint.
+        constraint: String,
+        /// Unit; empty: account-wide.
+        unit: String,
+        /// Permits wanted.
+        permits: u32,
+        /// Permits that nobody holds, when known.
+        free: Option<u32>,
+        /// The first few that hold some, when known.
+        #[serde(default)]
+        holders: Vec<PermitHolder>,
+        /// Place in the queue, from 1, when known.
+        place: Option<u32>,
         /// When the wait fails.
         until: Millis,
     },

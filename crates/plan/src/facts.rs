@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use manifold_model::artifact::Artifact;
+use manifold_model::constraint::ConstraintRecord;
 use manifold_model::kind::KindSpec;
 use manifold_model::{ArtifactId, EntityId, Millis};
 
@@ -88,6 +89,8 @@ pub struct Facts<'a> {
     pub capabilities: Option<&'a BTreeSet<String>>,
     /// Names of the secrets that exist, SSH credentials among them; `None`: unknown, so nothing is refused for a missing one.
     pub secrets: Option<&'a BTreeSet<String>>,
+    /// Resource constraints of the account; `None`: unknown, so nothing is refused for a missing one.
+    pub constraints: Option<&'a [ConstraintRecord]>,
     /// Whether the starter may deploy to an environment (D2); asked per leg.
     pub may_deploy: &'a dyn Fn(&EntityId) -> bool,
     /// Infrastructures that one value may name, [`MAX_LEGS`] by default (D6).
@@ -108,6 +111,7 @@ impl<'a> Facts<'a> {
             files: &NoFiles,
             capabilities: None,
             secrets: None,
+            constraints: None,
             may_deploy: &|_| true,
             max_legs: MAX_LEGS,
             lock_queue_limit: LOCK_QUEUE_LIMIT,

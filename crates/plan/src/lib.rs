@@ -5,6 +5,7 @@ mod artifacts;
 mod collisions;
 mod commands;
 mod complaints;
+mod constraints;
 mod course;
 mod entities;
 mod facts;

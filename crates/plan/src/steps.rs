@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use manifold_model::catalog::Catalog;
+use manifold_model::constraint::RESOURCE_CONSTRAINT;
 use manifold_model::entity::{Environment, Phase, Section, Service, Step, Workflow, WorkflowType};
 use manifold_model::kind::{KindName, KindSpec, Player, Stand};
 use manifold_model::kubernetes::{self, HELM, kind};
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::commands;
 use crate::complaints::{AtMaybe, Complaints, place};
+use crate::constraints::resolve;
 use crate::facts::Facts;
 use crate::kinds::Kinds;
 use crate::manifests::Shelf;
@@ -216,12 +218,14 @@ impl Planner<'_, '_> {
         self.check_properties(step, position, spec);
         self.check_road(step, position, &road);
         let timeout_ms = self.timeout(step, position);
+        let mut properties = step.properties.clone();
         let mut needs_artifact = step.properties.values().any(commands::value_mentions_artifact);
         let manifests = self.manifests(step, position, spec);
         needs_artifact |= manifests.needs_artifact;
         match step.kind.as_str() {
             "COMMAND" => needs_artifact |= self.command(step, position),
             "BARRIER" => self.barrier(step, position),
+            RESOURCE_CONSTRAINT => self.constraint(step, position, &mut properties),
             _ => {}
         }
         self.note_needs(position, step, spec, &road, needs_artifact);
@@ -232,7 +236,7 @@ impl Planner<'_, '_> {
             task_kind: spec.name.clone(),
             class: spec.class_of(&step.properties),
             player: road.player(spec),
-            properties: step.properties.clone(),
+            properties,
             timeout_ms,
             deploys: spec.deploys,
             needs_artifact,
@@ -447,6 +451,28 @@ impl Planner<'_, '_> {
         );
     }
 
+    /// The constraint is looked up now, so that renaming it changes nothing that runs (`behaviour.md` 8.2).
+    fn constraint(&mut self, step: &Step, position: &Position<'_>, properties: &mut Map<String, Value>) {
+        let resolved = resolve(self.facts.constraints, &step.properties);
+        if let Some(constraint) = resolved.constraint {
+            properties.insert("resourceConstraintId".to_owned(), constraint.id.as_str().into());
+            properties.insert("resourceConstraintName".to_owned(), constraint.name.as_str().into());
+        }
+        for fault in resolved.faults {
+            self.refuse(step, position, fault.code, fault.what, fault.hint);
+        }
+        if let Some(mode) = resolved.ignored_mode {
+            let problem = Problem::new(
+                code!("CONSTRAINT_ACQUIRE_MODE"),
+                format!(
+                    "step {} of {} of the workflow {} has the acquireMode {mode}, which is kept but not acted on: its permits come on top of those that the execution holds",
+                    step.name, position.title, self.workflow.name
+                ),
+            );
+            self.complaints.warn(problem.item(step.name.clone()).hint("take the key out"));
+        }
+    }
+
     fn timeout(&mut self, step: &Step, position: &Position<'_>) -> u64 {
         for (key, unit_ms) in [("timeoutMillis", 1), ("stateTimeoutInMinutes", 60_000)] {
             let number = match step.properties.get(key) {
@@ -501,19 +527,20 @@ struct Found {
 
 /// Whether a step acts with the service's manifests: a Delete step only when it names files, none that takes over what another one exported.
 pub(crate) fn reads_manifests(step: &Step, spec: &KindSpec) -> bool {
-    spec.reads_manifests
-        && flag(&step.properties, "inheritManifests") != Some(true)
-        && (step.kind != kind::DELETE || file_paths(step).is_some())
+    match step.kind.as_str() {
+        kind::DELETE => file_paths(step).is_some(),
+        _ => spec.reads_manifests && flag(&step.properties, "inheritManifests") != Some(true),
+    }
 }
 
 /// The manifest files that a step names; `None`: all that are deployed.
 fn file_paths(step: &Step) -> Option<Vec<String>> {
     match step.kind.as_str() {
         kind::APPLY => text(&step.properties, "filePaths").map(kubernetes::list),
-        kind::DELETE => {
+        kind::DELETE => text(&step.properties, "filePaths").map(kubernetes::list).or_else(|| {
             let paths = kubernetes::list(text(&step.properties, "resources")?);
             paths.iter().any(|item| kubernetes::is_manifest_path(item)).then_some(paths)
-        }
+        }),
         _ => None,
     }
 }

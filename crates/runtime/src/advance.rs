@@ -11,7 +11,7 @@ use manifold_model::request::Request;
 use manifold_model::task::{Task, TaskResult};
 use manifold_model::wait::{Wait, WaitReason};
 use manifold_model::{EntityId, ExecutionId, Millis, TaskId};
-use manifold_store::{Append, Deployment, InboxItem, Inboxed, NewExecution};
+use manifold_store::{Append, Deployment, InboxItem, Inboxed, NewExecution, PermitChange};
 
 use crate::Shared;
 use crate::delegates::{Connection, Reservation};
@@ -98,6 +98,9 @@ impl Prepared {
             Command::Lock { keys } => append.lock = Some((keys, turn.shared.config.lock_queue_limit)),
             Command::Unlock => append.unlock = true,
             Command::RecallLastGood(mappings) => self.recall = Some(mappings),
+            Command::AskPermits(request) => append.permits.push(PermitChange::Ask(request)),
+            Command::GiveBackPermits { step } => append.permits.push(PermitChange::GiveBack { step }),
+            Command::LeaveConstraints => append.permits.push(PermitChange::Leave),
             Command::ArriveBarrier { identifier } => append.arrive.push(identifier),
             Command::LeaveBarriers { well } => append.leave_barriers = Some(well),
             Command::CreateLegs { stage, element, from, to } => {
@@ -174,6 +177,7 @@ impl Prepared {
             && append.completions_up_to.is_none()
             && append.tasks.is_empty()
             && append.lock.is_none()
+            && append.permits.is_empty()
             && append.arrive.is_empty()
             && append.cancel_tasks.is_empty()
             && append.row.is_none()
@@ -201,6 +205,7 @@ pub fn input(item: InboxItem) -> Option<Input> {
         InboxItem::Timer { key } => Input::Timer { key },
         InboxItem::LockGranted {} => Input::LockGranted,
         InboxItem::Barrier { identifier, broken_by } => Input::Barrier { identifier, broken_by },
+        InboxItem::PermitsGranted { step, attempt } => Input::PermitsGranted { step, attempt },
         InboxItem::Completions {} => return None,
     })
 }

@@ -15,7 +15,7 @@ use manifold_model::task::Outcome;
 use manifold_model::{ExecutionId, Status, TaskId};
 use manifold_store::{
     Append, Appended, BarrierAnswer, Condition, ExecutionFilter, IdColumn, Lease, LockAnswer, NewExecution,
-    Operator, StoreError,
+    Operator, PermitAnswer, StoreError,
 };
 use tokio::sync::mpsc;
 
@@ -335,6 +335,16 @@ impl Worker {
                 inputs.push(Input::LockRefused { limit: self.shared.config.lock_queue_limit });
             }
             Some(LockAnswer::Queued { .. }) | None => {}
+        }
+        for (step, attempt, answer) in &appended.permits {
+            let (step, attempt) = (*step, *attempt);
+            inputs.extend(match answer {
+                PermitAnswer::Granted => Some(Input::PermitsGranted { step, attempt }),
+                PermitAnswer::Refused(refusal) => {
+                    Some(Input::PermitsRefused { step, attempt, refusal: *refusal })
+                }
+                PermitAnswer::Queued => None,
+            });
         }
         for (identifier, answer) in &appended.barriers {
             let broken_by = match answer {

@@ -9,6 +9,7 @@
 
 mod barriers;
 mod catalog;
+mod constraints;
 mod executions;
 mod fixtures;
 mod journal;
@@ -47,6 +48,7 @@ where
     tasks::run(&make).await;
     timers::run(&make).await;
     locks::run(&make).await;
+    constraints::run(&make).await;
     barriers::run(&make).await;
     lists::run(&make).await;
 }

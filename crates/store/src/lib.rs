@@ -11,15 +11,19 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use manifold_model::artifact::Artifact;
+use manifold_model::constraint::{
+    ConstraintRecord, HoldingScope, PermitHolder, PermitRefusal, PermitRequest,
+};
 use manifold_model::event::{Event, EventKind, LastGood, LegEnd, LegPlace};
 use manifold_model::execution::{ExecutionRow, RowState};
+use manifold_model::plan::StepKey;
 use manifold_model::request::Request;
 use manifold_model::secret::{SecretRecord, SecretType};
 use manifold_model::target::{LockKey, MappingKey};
 use manifold_model::task::{Outcome, Task};
 use manifold_model::{
-    ArtifactId, DelegateId, ElementId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status,
-    TaskId,
+    ArtifactId, ConstraintId, DelegateId, ElementId, EntityId, ExecutionId, KeyId, Millis, PlanDigest,
+    SecretId, Status, TaskId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +52,14 @@ pub enum StoreError {
     /// A name or id is taken.
     #[error("{0} exists already")]
     Exists(String),
+    /// Somebody still uses it.
+    #[error("{what} is in use by {by}")]
+    Used {
+        /// What.
+        what: String,
+        /// One of those that use it.
+        by: String,
+    },
     /// The database cannot do it: disk full, corrupt, closed.
     #[error("the store cannot {action}")]
     Broken {
@@ -255,6 +267,13 @@ pub enum InboxItem {
         /// `None`: all crossed; else the execution that failed before it.
         broken_by: Option<ExecutionId>,
     },
+    /// A step's request for permits was granted.
+    PermitsGranted {
+        /// Step.
+        step: StepKey,
+        /// Attempt that asked.
+        attempt: u32,
+    },
     /// Completions of legs are there (parents): read them with [`Store::completions`].
     Completions {},
 }
@@ -297,6 +316,8 @@ pub struct Append {
     pub lock: Option<(Vec<LockKey>, u32)>,
     /// Give all locks back; the next in line get [`InboxItem::LockGranted`].
     pub unlock: bool,
+    /// What happens to permits of resource constraints, in this order.
+    pub permits: Vec<PermitChange>,
     /// Arrive at these barriers.
     pub arrive: Vec<String>,
     /// Leave all barriers: `true` ended well (counts as arrived), `false` failed (breaks those not crossed).
@@ -311,6 +332,74 @@ pub struct Append {
     pub completion: Option<(ExecutionId, LegEnd)>,
     /// Deployment history per mapping.
     pub deployed: Vec<Deployment>,
+}
+
+/// A change of the permits that an execution holds or waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PermitChange {
+    /// Take these permits, or queue for them. Asking again for the same step and attempt changes nothing.
+    Ask(PermitRequest),
+    /// Give back what a step holds, or its place in the queue. Whoever fits then gets [`InboxItem::PermitsGranted`].
+    GiveBack {
+        /// Step.
+        step: StepKey,
+    },
+    /// The execution ended: all that it holds or waits for goes back, but for what it holds at PIPELINE scope, which goes back when its
+    /// parent leaves.
+    Leave,
+}
+
+/// Requests that may wait in one queue (constraint and unit): as many as legs of the largest stage.
+pub const PERMIT_QUEUE_LIMIT: u32 = 10_000;
+
+/// Holders that a wait names.
+pub const PERMIT_HOLDERS_SHOWN: u32 = 5;
+
+/// Answer to a request for permits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PermitAnswer {
+    /// Held.
+    Granted,
+    /// In the queue.
+    Queued,
+    /// Nothing was queued.
+    Refused(PermitRefusal),
+}
+
+/// Permits that a step holds or waits for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PermitRow {
+    /// Execution.
+    pub execution: ExecutionId,
+    /// The execution whose end frees them at the latest: the parent for the scope PIPELINE.
+    pub until_end_of: ExecutionId,
+    /// Step.
+    pub step: StepKey,
+    /// Its name.
+    pub step_name: String,
+    /// Unit; empty: account-wide.
+    pub unit: String,
+    /// How many.
+    pub permits: u32,
+    /// How long they are held.
+    pub scope: HoldingScope,
+    /// Held, or still waited for.
+    pub granted: bool,
+    /// Since when it is so.
+    pub since: Millis,
+}
+
+/// How a step's request for permits stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PermitPlace {
+    /// Permits of the constraint, per unit.
+    pub capacity: u32,
+    /// Permits that nobody holds.
+    pub free: u32,
+    /// Place in the queue from 1; 0: it holds them.
+    pub place: u32,
+    /// The first [`PERMIT_HOLDERS_SHOWN`] that hold some.
+    pub holders: Vec<PermitHolder>,
 }
 
 /// A leg that takes part in a barrier.
@@ -354,6 +443,8 @@ pub struct Appended {
     pub lock: Option<LockAnswer>,
     /// Barrier identifiers of [`Append::arrive`] that opened with this arrival or were open or broken before.
     pub barriers: Vec<(String, BarrierAnswer)>,
+    /// Answers to requests of [`Append::permits`]: step, attempt, answer.
+    pub permits: Vec<(StepKey, u32, PermitAnswer)>,
 }
 
 /// Answer to a lock request.
@@ -589,6 +680,18 @@ pub trait Store: Send + Sync + 'static {
     /// Artifacts of a source, newest collected first.
     async fn artifacts(&self, source: &EntityId, offset: u64, limit: u32) -> Result<Page<Artifact>>;
 
+    /// Adds a resource constraint; a taken name or id is [`StoreError::Exists`].
+    async fn create_constraint(&self, record: ConstraintRecord) -> Result<()>;
+    /// Changes name, capacity and strategy of a resource constraint; whoever fits now gets its permits. A capacity below what somebody waits
+    /// for is [`StoreError::Used`].
+    async fn update_constraint(&self, record: ConstraintRecord) -> Result<()>;
+    /// Removes a resource constraint; [`StoreError::Used`] when somebody holds or waits for its permits.
+    async fn delete_constraint(&self, id: &ConstraintId) -> Result<()>;
+    /// All resource constraints, by name.
+    async fn constraints(&self) -> Result<Vec<ConstraintRecord>>;
+    /// Holders and queue of a resource constraint: unit by unit, holders first, each in the order of their requests.
+    async fn permits(&self, constraint: &ConstraintId, offset: u64, limit: u32) -> Result<Page<PermitRow>>;
+
     // ---- executions
     /// Creates an execution. Returns the id that holds: that of an earlier one when the idempotency key was used before.
     async fn create_execution(&self, new: NewExecution) -> Result<ExecutionId>;
@@ -630,6 +733,8 @@ pub trait Store: Send + Sync + 'static {
     async fn last_good(&self, mappings: &[MappingKey]) -> Result<Vec<LastGood>>;
     /// Place of an execution in the lock queue: a holder, and its place from 1 (0: it holds).
     async fn lock_place(&self, execution: &ExecutionId) -> Result<Option<(Option<ExecutionId>, u32)>>;
+    /// How a step's request for permits stands; `None` when it neither holds nor waits for any.
+    async fn permit_place(&self, execution: &ExecutionId, step: StepKey) -> Result<Option<PermitPlace>>;
     /// Arrived and participants of a barrier.
     async fn barrier(&self, execution: &ExecutionId, identifier: &str) -> Result<Option<(u32, u32)>>;
 

@@ -3,6 +3,7 @@
 mod barriers;
 mod calls;
 mod catalog;
+mod constraints;
 mod executions;
 mod history;
 mod inbox;

@@ -61,7 +61,7 @@ async fn a_newer_a_damaged_and_a_foreign_database_are_refused_untouched() {
     db.pragma_update(None, "journal_mode", "DELETE").unwrap();
     drop(db);
     let newer = home.try_open().await.err().unwrap();
-    assert!(matches!(newer, OpenError::Newer { found: 999, known: 1, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 999, known: 2, .. }), "{newer}");
 
     let mut bytes = std::fs::read(&path).unwrap();
     for byte in bytes.iter_mut().skip(4096) {
@@ -78,6 +78,24 @@ async fn a_newer_a_damaged_and_a_foreign_database_are_refused_untouched() {
     rusqlite::Connection::open(&path).unwrap().execute("CREATE TABLE recipes (a)", []).unwrap();
     let foreign = home.try_open().await.err().unwrap();
     assert!(matches!(foreign, OpenError::Damaged { .. }), "{foreign}");
+}
+
+#[tokio::test]
+async fn an_older_database_is_brought_up_to_date() {
+    let home = File::new();
+    let path = home.folder.path().join("manifold.db");
+    let store = home.try_open().await.unwrap();
+    store.put_setting("kept", "value", false).await.unwrap();
+    drop(store);
+    let db = rusqlite::Connection::open(&path).unwrap();
+    db.execute_batch(
+        "DROP TABLE permits; DROP TABLE constraints; DELETE FROM refinery_schema_history WHERE version = 2;",
+    )
+    .unwrap();
+    drop(db);
+    let store = home.try_open().await.unwrap();
+    assert_eq!(store.setting("kept").await.unwrap().as_deref(), Some("value"));
+    assert!(store.constraints().await.unwrap().is_empty());
 }
 
 #[tokio::test]

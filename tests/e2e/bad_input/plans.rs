@@ -6,16 +6,16 @@ use super::{SOON, serves, step_failure};
 use crate::scene::{Flow, Scene, deploy, let_in, refusal, script, select_all, stage, step};
 use crate::shared;
 
-fn kubernetes(name: &str) -> Value {
-    step("K8S_DEPLOYMENT_ROLLING", name, &json!({ "stateTimeoutInMinutes": 10 }))
+fn unknown(name: &str) -> Value {
+    step("ECS_SERVICE_DEPLOY", name, &json!({ "stateTimeoutInMinutes": 10 }))
 }
 
 #[test]
 fn a_kind_that_cannot_run_yet_is_refused_at_start_and_never_skipped() {
     shared::run(async {
         let server = shared::server().await?;
-        let forward = Flow::default().steps(&[script("one", "true"), kubernetes("Roll it out")]);
-        let backward = Flow::default().steps(&[script("one", "true")]).undo(&[kubernetes("Roll it back")]);
+        let forward = Flow::default().steps(&[script("one", "true"), unknown("Roll it out")]);
+        let backward = Flow::default().steps(&[script("one", "true")]).undo(&[unknown("Roll it back")]);
         let good = Flow::default().steps(&[script("one", "true")]);
         let mut skipped = stage("forward");
         skipped["skipCondition"] = json!({ "type": "ALWAYS_SKIP" });
@@ -35,7 +35,7 @@ fn a_kind_that_cannot_run_yet_is_refused_at_start_and_never_skipped() {
         {
             let message = refusal(&server, "Kinds", pipeline, "i0,i1").await?;
             assert!(
-                message.contains(name) && message.contains("K8S_DEPLOYMENT_ROLLING"),
+                message.contains(name) && message.contains("ECS_SERVICE_DEPLOY"),
                 "{pipeline}: {message:?}"
             );
         }

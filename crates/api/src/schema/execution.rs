@@ -110,9 +110,9 @@ pub struct Wait {
     pub step: Option<i64>,
     /// Since when.
     pub since: DateTime,
-    /// For what: LOCK, BARRIER, RETRY, DELAY, INTERVENTION, UNKNOWN_OUTCOME, DELEGATE, TASK, LEGS, PAUSED, STOPPING, TURN, LIMIT.
+    /// For what: LOCK, BARRIER, CONSTRAINT, RETRY, DELAY, INTERVENTION, UNKNOWN_OUTCOME, DELEGATE, TASK, LEGS, PAUSED, STOPPING, TURN, LIMIT.
     pub reason: String,
-    /// All that is known of it: who holds the lock, when the retry is due, what may be answered, ….
+    /// All that is known of it: who holds the lock or the permits, when the retry is due, what may be answered, ….
     pub detail: Json,
 }
 

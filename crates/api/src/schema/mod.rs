@@ -3,6 +3,7 @@
 pub mod application;
 pub mod artifact;
 pub mod cloud_provider;
+pub mod constraint;
 pub mod environment;
 pub mod execution;
 pub mod filter;

@@ -4,13 +4,17 @@ use async_graphql::{Context, Enum, InputObject, Object, Result, SimpleObject};
 use bytes::Bytes;
 use manifold_control::Error;
 use manifold_control::model::entity::RepairAction as Repair;
-use manifold_control::model::{EntityId, ExecutionId, SecretId};
+use manifold_control::model::{ConstraintId, EntityId, ExecutionId, SecretId};
 
 use super::application::Application;
 use super::cloud_provider::{
     AwsCloudProviderInput, AzureCloudProviderInput, CloudProvider, CloudProviderType, Details,
     GcpCloudProviderInput, K8sCloudProviderInput, PcfCloudProviderInput,
     PhysicalDataCenterCloudProviderInput, SpotInstCloudProviderInput,
+};
+use super::constraint::{
+    CreateResourceConstraintInput, DeleteResourceConstraintInput, ResourceConstraint,
+    UpdateResourceConstraintInput,
 };
 use super::execution::Execution;
 use super::secret::{
@@ -113,6 +117,25 @@ payload!(
 payload!(
     /// Done.
     DeleteCloudProviderPayload {}
+);
+
+payload!(
+    /// The resource constraint.
+    CreateResourceConstraintPayload {
+        /// It.
+        resource_constraint: Option<ResourceConstraint>,
+    }
+);
+payload!(
+    /// The resource constraint.
+    UpdateResourceConstraintPayload {
+        /// It.
+        resource_constraint: Option<ResourceConstraint>,
+    }
+);
+payload!(
+    /// Done.
+    DeleteResourceConstraintPayload {}
 );
 
 payload!(
@@ -644,6 +667,48 @@ impl Mutation {
         let id = EntityId::from(input.cloud_provider_id);
         control_of(ctx)?.delete_cloud_provider(actor_of(ctx)?, &id).await.map_err(error::graphql)?;
         Ok(Some(DeleteCloudProviderPayload { client_mutation_id: input.client_mutation_id }))
+    }
+
+    /// Makes a resource constraint.
+    async fn create_resource_constraint(
+        &self,
+        ctx: &Context<'_>,
+        input: CreateResourceConstraintInput,
+    ) -> Result<Option<CreateResourceConstraintPayload>> {
+        let client_mutation_id = input.client_mutation_id.clone();
+        let record = control_of(ctx)?
+            .create_constraint(actor_of(ctx)?, input.change())
+            .await
+            .map_err(error::graphql)?;
+        let resource_constraint = Some(record.into());
+        Ok(Some(CreateResourceConstraintPayload { client_mutation_id, resource_constraint }))
+    }
+
+    /// Changes a resource constraint. Those who wait and fit then get their permits at once.
+    async fn update_resource_constraint(
+        &self,
+        ctx: &Context<'_>,
+        input: UpdateResourceConstraintInput,
+    ) -> Result<Option<UpdateResourceConstraintPayload>> {
+        let client_mutation_id = input.client_mutation_id.clone();
+        let id = ConstraintId::from(input.resource_constraint_id.as_str());
+        let record = control_of(ctx)?
+            .update_constraint(actor_of(ctx)?, &id, input.change())
+            .await
+            .map_err(error::graphql)?;
+        let resource_constraint = Some(record.into());
+        Ok(Some(UpdateResourceConstraintPayload { client_mutation_id, resource_constraint }))
+    }
+
+    /// Deletes a resource constraint that no workflow names and whose permits nobody holds or waits for.
+    async fn delete_resource_constraint(
+        &self,
+        ctx: &Context<'_>,
+        input: DeleteResourceConstraintInput,
+    ) -> Result<Option<DeleteResourceConstraintPayload>> {
+        let id = ConstraintId::from(input.resource_constraint_id);
+        control_of(ctx)?.delete_constraint(actor_of(ctx)?, &id).await.map_err(error::graphql)?;
+        Ok(Some(DeleteResourceConstraintPayload { client_mutation_id: input.client_mutation_id }))
     }
 }
 

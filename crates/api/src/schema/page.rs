@@ -6,6 +6,7 @@ use manifold_control::executions::{LONGEST_PAGE, page_limit, page_offset};
 use super::application::Application;
 use super::artifact::Artifact;
 use super::cloud_provider::CloudProvider;
+use super::constraint::{ResourceConstraint, ResourceConstraintConsumer};
 use super::environment::Environment;
 use super::execution::{Execution, Outcome};
 use super::infrastructure::InfrastructureDefinition;
@@ -41,6 +42,8 @@ pub struct PageInfo {
     concrete(name = "CloudProviderConnection", params(CloudProvider)),
     concrete(name = "SecretConnection", params(Secret)),
     concrete(name = "SecretManagerConnection", params(SecretManager)),
+    concrete(name = "ResourceConstraintConnection", params(ResourceConstraint)),
+    concrete(name = "ResourceConstraintConsumerConnection", params(ResourceConstraintConsumer)),
     concrete(name = "ExecutionConnection", params(Execution)),
     concrete(name = "OutcomeConnection", params(Outcome))
 )]

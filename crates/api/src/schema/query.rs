@@ -4,13 +4,14 @@ use async_graphql::{Context, Object, Result};
 use manifold_control::cloud_providers::no_cloud_provider;
 use manifold_control::executions::{LONGEST_LEGS, page_limit, page_offset};
 use manifold_control::logs::{LONGEST_LINES, key_of};
-use manifold_control::model::{ArtifactId, ElementId, EntityId, ExecutionId, SecretId};
+use manifold_control::model::{ArtifactId, ConstraintId, ElementId, EntityId, ExecutionId, SecretId};
 use manifold_control::secrets::BUILT_IN_MANAGER;
 use manifold_control::{Error, applications};
 
 use super::application::Application;
 use super::artifact::{Artifact, ArtifactFilter};
 use super::cloud_provider::{CloudProvider, CloudProviderFilter};
+use super::constraint::ResourceConstraint;
 use super::environment::{Environment, EnvironmentFilter};
 use super::execution::{Execution, WorkflowExecution};
 use super::filter::IdFilter;
@@ -543,6 +544,41 @@ impl Query {
         let window = Window::of(limit, offset)?;
         let records = control_of(ctx)?.secrets(actor_of(ctx)?).await.map_err(error::graphql)?;
         Ok(window.cut(records.into_iter().map(Secret::from).collect::<Vec<_>>()))
+    }
+
+    /// A resource constraint.
+    async fn resource_constraint(
+        &self,
+        ctx: &Context<'_>,
+        resource_constraint_id: String,
+    ) -> Result<Option<ResourceConstraint>> {
+        let id = ConstraintId::from(resource_constraint_id);
+        let record = control_of(ctx)?.constraint(actor_of(ctx)?, &id).await.map_err(error::graphql)?;
+        Ok(Some(record.into()))
+    }
+
+    /// A resource constraint by name.
+    async fn resource_constraint_by_name(
+        &self,
+        ctx: &Context<'_>,
+        name: String,
+    ) -> Result<Option<ResourceConstraint>> {
+        let record =
+            control_of(ctx)?.constraint_named(actor_of(ctx)?, &name).await.map_err(error::graphql)?;
+        Ok(Some(record.into()))
+    }
+
+    /// All resource constraints by name.
+    #[graphql(complexity = "cost(limit, child_complexity)")]
+    async fn resource_constraints(
+        &self,
+        ctx: &Context<'_>,
+        limit: i64,
+        offset: Option<i64>,
+    ) -> Result<Connection<ResourceConstraint>> {
+        let window = Window::of(limit, offset)?;
+        let records = control_of(ctx)?.constraints(actor_of(ctx)?).await.map_err(error::graphql)?;
+        Ok(window.cut(records.into_iter().map(ResourceConstraint::from).collect::<Vec<_>>()))
     }
 
     async fn secret_manager(

@@ -9,8 +9,9 @@ use kube::api::{Patch, PatchParams};
 use manifold_driver::Context;
 use manifold_model::{Failure, FailureClass, code};
 use serde_json::Value;
+use tokio::time::sleep;
 
-use crate::cluster::{Cluster, How, MANAGER};
+use crate::cluster::{Cluster, How, MANAGER, pause_after};
 use crate::label::RELEASE;
 use crate::limits::{AT_ONCE, WRITE_TRIES};
 use crate::object::Object;
@@ -263,14 +264,14 @@ pub async fn apply(cluster: &Cluster, checked: &Checked, context: &Context) -> R
 /// Makes us the owner of what client-side applies own of an object.
 async fn take_over(cluster: &Cluster, object: &Object) -> Result<(), Failure> {
     let resource = object.resource();
-    for _ in 0..WRITE_TRIES {
+    for tries in 1..=WRITE_TRIES {
         let Some(live) = cluster.get(&resource).await? else { return Ok(()) };
         let Some(patch) = migration(&live) else { return Ok(()) };
         let params = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         match cluster.patch(&resource, &params, &Patch::Merge(&patch)).await {
             Ok(_) => return Ok(()),
             // Changed by somebody meanwhile: look again.
-            Err(Trouble::Status(status)) if status.code == 409 => {}
+            Err(Trouble::Status(status)) if status.code == 409 => sleep(pause_after(tries)).await,
             Err(trouble) => return Err(cluster.explain(trouble, &format!("take over {resource}"))),
         }
     }
@@ -292,7 +293,7 @@ async fn established(cluster: &Cluster, definition: &Object) -> Result<(), Failu
             Some(Progress::Failed(why)) => return Err(not_served(&resource.name, &why)),
             _ => {}
         }
-        tokio::time::sleep(crate::limits::KIND_PAUSE).await;
+        sleep(crate::limits::KIND_PAUSE).await;
         now = cluster.get(&resource).await?;
     }
     Err(not_served(&resource.name, "the server does not serve it yet"))

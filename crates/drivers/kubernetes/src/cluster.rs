@@ -599,7 +599,8 @@ fn busy(code: StatusCode) -> bool {
 }
 
 /// Doubles with each try, up to a half off at random, so that a thousand tasks do not come back at once.
-fn pause_after(tries: u32) -> Duration {
+#[must_use]
+pub fn pause_after(tries: u32) -> Duration {
     let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(LONGEST_PAUSE);
     let chance = RandomState::new().build_hasher().finish() % 512;
     full.mul_f64(0.5 + chance as f64 / 1024.0)

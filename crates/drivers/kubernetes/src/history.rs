@@ -184,6 +184,17 @@ pub struct Swapped {
     pub after: Selector,
 }
 
+impl SwapRecord {
+    /// Whether it is a swap of this execution between these services, and not undone.
+    fn is_standing(&self, execution: &ExecutionId, services: [&str; 2]) -> bool {
+        !self.undo
+            && self.status != Status::RolledBack
+            && self.execution.as_ref() == Some(execution)
+            && self.services.len() == services.len()
+            && self.services.iter().all(|one| services.contains(&one.service.as_str()))
+    }
+}
+
 impl Default for History {
     fn default() -> Self {
         Self { format: FORMAT, last_number: 0, releases: Vec::new(), swaps: Vec::new() }
@@ -359,19 +370,24 @@ impl History {
     /// The swaps of an execution between these two services that are not undone, oldest first.
     #[must_use]
     pub fn swaps_of(&self, execution: &ExecutionId, services: [&str; 2]) -> Vec<&SwapRecord> {
-        let mut wanted = services;
-        wanted.sort_unstable();
-        self.swaps
-            .iter()
-            .filter(|swap| {
-                let mut names: Vec<&str> = swap.services.iter().map(|one| one.service.as_str()).collect();
-                names.sort_unstable();
-                !swap.undo
-                    && swap.status != Status::RolledBack
-                    && swap.execution.as_ref() == Some(execution)
-                    && names == wanted
-            })
-            .collect()
+        self.swaps.iter().filter(|swap| swap.is_standing(execution, services)).collect()
+    }
+
+    /// The newest of them, when it was not finished.
+    pub fn unfinished_swap(
+        &mut self,
+        execution: &ExecutionId,
+        services: [&str; 2],
+    ) -> Option<&mut SwapRecord> {
+        let newest = self.swaps.iter_mut().rev().find(|swap| swap.is_standing(execution, services));
+        newest.filter(|swap| swap.status == Status::InProgress)
+    }
+
+    /// Marks the swaps of an execution between these two services as undone.
+    pub fn undone(&mut self, execution: &ExecutionId, services: [&str; 2]) {
+        for swap in self.swaps.iter_mut().filter(|swap| swap.is_standing(execution, services)) {
+            swap.status = Status::RolledBack;
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 pub mod apply;
 pub mod apply_step;
+pub mod blue_green;
+pub mod canary;
 pub mod cluster;
 pub mod connect;
 pub mod delete;
@@ -17,6 +19,7 @@ pub mod parse;
 pub mod perform;
 pub mod reasons;
 pub mod record;
+pub mod release;
 pub mod render;
 pub mod revision;
 pub mod rollback;
@@ -24,7 +27,9 @@ pub mod rollout;
 pub mod rollout_status;
 pub mod scale;
 pub mod section;
+pub mod services;
 pub mod steady;
+pub mod swap;
 pub mod trouble;
 pub mod values;
 pub mod version;

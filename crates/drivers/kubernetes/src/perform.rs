@@ -19,7 +19,7 @@ use crate::history::Status;
 use crate::record::{self, Place};
 use crate::render::{Files, Rendering, Request, render};
 use crate::section::{FETCH, INITIALIZE};
-use crate::{apply_step, delete, label, rollback, rollout, scale};
+use crate::{apply_step, blue_green, canary, delete, label, rollback, rollout, scale, swap};
 
 /// Outputs by name.
 pub type Outputs = BTreeMap<String, OutputValue>;
@@ -156,7 +156,15 @@ impl<'a> Job<'a> {
                 scale::scale(self, workload, *instances, *skip_steady_state).boxed().await
             }
             KubernetesAction::Delete { resources } => delete::delete(self, resources).boxed().await,
-            other => Err(not_here(other)),
+            KubernetesAction::Canary { instances, skip_dry_run, export } => {
+                canary::canary(self, *instances, *skip_dry_run, *export).boxed().await
+            }
+            KubernetesAction::BlueGreen { skip_dry_run, export } => {
+                blue_green::blue_green(self, *skip_dry_run, *export).boxed().await
+            }
+            KubernetesAction::Swap { service1, service2, undo } => {
+                swap::swap(self, service1, service2, *undo).boxed().await
+            }
         }
     }
 
@@ -200,13 +208,4 @@ impl<'a> Job<'a> {
     pub async fn note(&self, section: &str, line: &str) {
         self.context.log.note(section, line).await;
     }
-}
-
-fn not_here(action: &KubernetesAction) -> Failure {
-    let name = match action {
-        KubernetesAction::Canary { .. } => "a canary deployment",
-        KubernetesAction::BlueGreen { .. } => "a blue/green deployment",
-        _ => "this",
-    };
-    Failure::new(FailureClass::Delegate, code!("KIND_UNKNOWN"), format!("the driver does not know {name}"))
 }

@@ -2,9 +2,9 @@
 
 use manifold_model::{Failure, FailureClass, code};
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::sleep;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, pause_after};
 use crate::history::{HISTORY_KEY, History, HistoryError};
 use crate::label::RELEASE;
 use crate::limits::WRITE_TRIES;
@@ -56,7 +56,7 @@ pub async fn update<T>(
     place: &Place,
     change: impl Fn(&mut History) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    for _ in 0..WRITE_TRIES {
+    for tries in 1..=WRITE_TRIES {
         let found = cluster.get(&place.resource).await?;
         let mut history = decode(found.as_ref(), place)?;
         let before = history.clone();
@@ -71,9 +71,10 @@ pub async fn update<T>(
         };
         match written {
             Ok(_) => return Ok(result),
-            Err(Trouble::Status(status)) if status.code == 409 => {}
-            // Deleted meanwhile.
-            Err(Trouble::Status(status)) if status.code == 404 && Instant::now() < cluster.deadline() => {}
+            // Changed by somebody, or deleted meanwhile.
+            Err(Trouble::Status(status)) if matches!(status.code, 404 | 409) => {
+                sleep(pause_after(tries)).await
+            }
             Err(trouble) => {
                 return Err(cluster.explain(trouble, &format!("write the history {}", place.resource)));
             }

@@ -2,24 +2,34 @@
 //! created and no earlier success had goes (`behaviour.md` 22).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use manifold_driver::clock::now;
 use manifold_model::{Failure, FailureClass, code};
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 use crate::cluster::How;
 use crate::delete::{is_of, try_delete};
 use crate::history::{Action, History, Record, Recorded, Status};
 use crate::object::Resource;
 use crate::perform::{Job, Outputs};
+use crate::reasons::{belongs, selector};
 use crate::record;
 use crate::render::rank;
 use crate::revision::{template, with_template};
 use crate::rollout::sweep;
+use crate::rollout_status::{condition, observed};
 use crate::section::{APPLY, INITIALIZE, PREPARE, WRAP_UP};
 use crate::steady::wait;
 
 /// Kinds that stay though this execution created them: all that others have put into them since would go too.
 const STAY: [&str; 2] = ["Namespace", "CustomResourceDefinition"];
+
+/// Label of a StatefulSet's Pods: their revision.
+const POD_REVISION: &str = "controller-revision-hash";
+/// Between two looks at a StatefulSet.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// What a rollback does.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -51,9 +61,11 @@ pub async fn rollback(job: &Job<'_>) -> Result<Outputs, Failure> {
     tell(job, &plan).await;
     let mut restored = Vec::new();
     for (resource, revision) in &plan.back {
-        if restore(job, resource, revision).await? {
-            restored.push(resource.clone());
-        }
+        restore(job, resource, revision).await?;
+        restored.push(resource.clone());
+    }
+    for resource in restored.iter().filter(|resource| resource.kind == "StatefulSet") {
+        unblock(job, resource).await?;
     }
     wait(&job.cluster, &restored, job.context).await?;
     for resource in &plan.gone {
@@ -129,8 +141,8 @@ async fn tell(job: &Job<'_>, plan: &Plan) {
     }
 }
 
-/// Gives a workload the Pod template of a revision, whether there was something to do: nothing when somebody has deleted it since.
-async fn restore(job: &Job<'_>, resource: &Resource, revision: &str) -> Result<bool, Failure> {
+/// Gives a workload the Pod template of a revision.
+async fn restore(job: &Job<'_>, resource: &Resource, revision: &str) -> Result<(), Failure> {
     let Some(live) = job.cluster.get(resource).await? else {
         return Err(gone(format!("{resource} does not exist any more")));
     };
@@ -142,7 +154,32 @@ async fn restore(job: &Job<'_>, resource: &Resource, revision: &str) -> Result<b
     let applied = job.cluster.apply(&object, How { force: true, dry_run: false }).await;
     applied.map_err(|trouble| job.cluster.explain(trouble, &format!("roll back {resource}")))?;
     job.note(APPLY, &format!("{resource} goes back to revision {revision}")).await;
-    Ok(true)
+    Ok(())
+}
+
+/// Deletes the Pods of a StatefulSet that are not ready and not of the revision to which it goes back: its controller waits for them to get
+/// ready before it replaces them, which they never do (a known limitation of StatefulSets, "forced rollback").
+async fn unblock(job: &Job<'_>, resource: &Resource) -> Result<(), Failure> {
+    let set = loop {
+        let Some(set) = job.cluster.get(resource).await? else {
+            return Err(gone(format!("{resource} does not exist any more")));
+        };
+        // Its status names the revision to which it goes once its controller has seen the change.
+        if observed(&set) || Instant::now() + LOOK >= job.cluster.deadline() {
+            break set;
+        }
+        sleep(LOOK).await;
+    };
+    let wanted = set.at(&["status", "updateRevision"]).and_then(Value::as_str);
+    let (Some(labels), Some(wanted)) = (selector(&set), wanted) else { return Ok(()) };
+    let kind = job.cluster.kind("v1", "Pod").await?;
+    for pod in job.cluster.list(&kind, set.namespace(), &labels, "").await? {
+        let ready = matches!(condition(&pod, "Ready"), Some(("True", ..)));
+        if belongs(&pod, &set) && !ready && pod.label(POD_REVISION) != Some(wanted) {
+            try_delete(job, APPLY, &pod.resource()).await;
+        }
+    }
+    Ok(())
 }
 
 fn gone(what: String) -> Failure {

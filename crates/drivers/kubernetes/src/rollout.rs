@@ -120,7 +120,10 @@ fn has_history(object: &Object) -> Result<(), Failure> {
 }
 
 /// Refuses an object that would overwrite the history of the release.
-fn not_the_history(job: &Job<'_>, objects: &[Object]) -> Result<(), Failure> {
+///
+/// # Errors
+/// One is named as the release (`K8S_NAME_RESERVED`).
+pub fn not_the_history(job: &Job<'_>, objects: &[Object]) -> Result<(), Failure> {
     match objects.iter().find(|object| object.resource() == *job.place.resource()) {
         None => Ok(()),
         Some(object) => Err(Failure::new(

@@ -55,7 +55,8 @@ fn replicas(object: &Object) -> i64 {
 }
 
 /// Whether the controller has seen the newest spec.
-fn observed(object: &Object) -> bool {
+#[must_use]
+pub fn observed(object: &Object) -> bool {
     let generation = number(object, &["metadata", "generation"]).unwrap_or(0);
     number(object, &["status", "observedGeneration"]).is_some_and(|seen| seen >= generation)
 }

@@ -5,9 +5,10 @@ use kube::api::{Patch, PatchParams};
 use manifold_model::kubernetes::Instances;
 use manifold_model::{Failure, FailureClass, code};
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::apply::require_namespaces;
-use crate::cluster::MANAGER;
+use crate::cluster::{MANAGER, pause_after};
 use crate::limits::WRITE_TRIES;
 use crate::object::{Object, Resource};
 use crate::perform::{Job, Outputs};
@@ -30,7 +31,7 @@ pub async fn scale(
     skip_steady_state: bool,
 ) -> Result<Outputs, Failure> {
     let resource = resource(job, workload).await?;
-    for _ in 0..WRITE_TRIES {
+    for tries in 1..=WRITE_TRIES {
         let Some(live) = job.cluster.get(&resource).await? else { return Err(missing(job, &resource)) };
         let count = match decided(&live, job) {
             Some(count) => count,
@@ -54,7 +55,7 @@ pub async fn scale(
                 return Ok(Outputs::new());
             }
             // Its controller or somebody else wrote meanwhile.
-            Err(Trouble::Status(status)) if status.code == 409 => {}
+            Err(Trouble::Status(status)) if status.code == 409 => sleep(pause_after(tries)).await,
             Err(trouble) => return Err(job.cluster.explain(trouble, &format!("scale {resource}"))),
         }
     }

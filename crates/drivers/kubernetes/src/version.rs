@@ -34,7 +34,7 @@ pub fn name_of_version(name: &str, number: u64) -> String {
 }
 
 /// Gives versioned objects the number and lets all Pod templates follow, those of objects that are applied as they are included: what they name
-/// does not exist otherwise. Namespaces are set ([`crate::render::place`]). Which objects were versioned, by index.
+/// does not exist otherwise. Namespaces are set. Which objects were versioned, by index.
 pub fn version(objects: &mut [Object], number: u64, skip_all: bool) -> BTreeSet<usize> {
     let mut renamed: BTreeMap<(Option<String>, &'static str, String), String> = BTreeMap::new();
     let mut versioned = BTreeSet::new();

@@ -43,6 +43,17 @@ pub fn single(objects: &[Object]) -> Result<usize, Failure> {
     }
 }
 
+/// The object at an index that [`single`] gave.
+///
+/// # Errors
+/// There is none: the objects are others.
+pub fn at(objects: &mut [Object], index: usize) -> Result<&mut Object, Failure> {
+    objects.get_mut(index).ok_or_else(|| {
+        let message = "the manifests have changed while they were looked at";
+        Failure::new(FailureClass::Application, code!("K8S_WORKLOADS"), message)
+    })
+}
+
 /// Refuses Jobs that are not applied as they are: a Job's Pod template cannot be changed, so a second deployment would fail.
 ///
 /// # Errors

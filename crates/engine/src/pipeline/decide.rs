@@ -96,7 +96,7 @@ impl Decider<'_> {
                 return;
             }
         }
-        self.emit(EventKind::Finished { status: Status::Success, failure: None });
+        self.end(Status::Success, None);
     }
 
     /// Waits for the legs that run; the others are never created.
@@ -109,7 +109,7 @@ impl Decider<'_> {
         }
         let message = format!("aborted by {}{}", asked.by, because(&asked.reason));
         let failure = Failure::new(FailureClass::Application, code!("ABORTED_ON_REQUEST"), message);
-        self.emit(EventKind::Finished { status: Status::Aborted, failure: Some(failure) });
+        self.end(Status::Aborted, Some(failure));
     }
 
     /// Goes on with a stage; its final status when it is over.
@@ -185,7 +185,13 @@ impl Decider<'_> {
     /// Ends as its worst stage did.
     pub(super) fn finish(&mut self, status: Status, stage: u32) {
         let failure = self.failure_of(stage, status);
-        self.emit(EventKind::Finished { status, failure: Some(failure) });
+        self.end(status, Some(failure));
+    }
+
+    /// Ends, and frees what legs held until now.
+    fn end(&mut self, status: Status, failure: Option<Failure>) {
+        self.emit(EventKind::Finished { status, failure });
+        self.out.commands.push(Command::LeaveConstraints);
     }
 
     pub(super) fn failure_of(&self, index: u32, status: Status) -> Failure {

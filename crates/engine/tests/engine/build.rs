@@ -56,6 +56,13 @@ pub fn barrier(name: &str, identifier: &str) -> StepPlan {
     step(name, "BARRIER", Player::Engine, json!({"identifier": identifier, "timeoutMillis": 60_000}))
 }
 
+/// A step that takes permits, with more properties.
+pub fn guard(name: &str, more: Value) -> StepPlan {
+    let mut properties = json!({ "resourceConstraintName": "licences", "resourceConstraintId": "c" });
+    properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    step(name, "RESOURCE_CONSTRAINT", Player::Engine, properties)
+}
+
 /// A section.
 pub fn section(name: &str, steps: Vec<StepPlan>) -> SectionPlan {
     SectionPlan {

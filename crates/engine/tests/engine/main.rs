@@ -5,6 +5,7 @@ mod build;
 mod kubernetes;
 mod legs;
 mod many;
+mod permits;
 mod pipelines;
 mod properties;
 mod rendering;

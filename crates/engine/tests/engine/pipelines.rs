@@ -62,6 +62,7 @@ impl Parent {
                         leg,
                     }));
                 }
+                Command::LeaveConstraints => assert!(self.run.row().status.is_final()),
                 Command::SendToLegs(request) => self.sent.push(request.action.clone()),
                 other => panic!("a pipeline does not command {other:?}"),
             }

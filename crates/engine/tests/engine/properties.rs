@@ -40,7 +40,9 @@ fn a_strategy() -> impl Strategy<Value = FailureStrategy> {
 }
 
 fn a_step() -> impl Strategy<Value = StepPlan> {
-    (0u32..8).prop_map(|choice| match choice {
+    (0u32..10).prop_map(|choice| match choice {
+        8 => guard("Guard", serde_json::json!({ "holdingScope": "PHASE" })),
+        9 => guard("Guard", serde_json::json!({ "resourceUnit": "${infra.name}", "permits": "2" })),
         0 => on_hosts("hosts", "x"),
         1 => barrier("Gate", "all"),
         2 => StepPlan { needs_artifact: true, ..deploy("needs artifact") },
@@ -104,6 +106,7 @@ enum Move {
     End(prop::sample::Index, u8),
     Fire,
     Barrier(bool),
+    Permits(bool),
     Lock(bool),
     Answer(prop::sample::Index),
     Ask(u8),
@@ -115,6 +118,7 @@ fn a_move() -> impl Strategy<Value = Move> {
         10 => (index(), 0u8..10).prop_map(|(task, how)| Move::End(task, how)),
         4 => Just(Move::Fire),
         2 => any::<bool>().prop_map(Move::Barrier),
+        2 => prop_oneof![3 => Just(true), 1 => Just(false)].prop_map(Move::Permits),
         2 => prop_oneof![9 => Just(true), 1 => Just(false)].prop_map(Move::Lock),
         3 => index().prop_map(Move::Answer),
         1 => (0u8..8).prop_map(Move::Ask),
@@ -145,6 +149,8 @@ fn play(runner: &mut Runner, one: &Move) {
             let broken_by = (!well).then(|| manifold_model::ExecutionId::from("sibling"));
             runner.advance(&[Input::Barrier { identifier: "all".to_owned(), broken_by }]);
         }
+        Move::Permits(true) => runner.grant_permits(),
+        Move::Permits(false) => runner.refuse_permits(),
         Move::Lock(true) => runner.advance(&[Input::LockGranted]),
         Move::Lock(false) => runner.advance(&[Input::LockRefused { limit: 20 }]),
         Move::Answer(index) => answer(runner, Some(*index)),
@@ -189,6 +195,7 @@ fn finish_fairly(runner: &mut Runner) {
         runner.ask(Action::Continue);
         runner
             .advance(&[Input::LockGranted, Input::Barrier { identifier: "all".to_owned(), broken_by: None }]);
+        runner.grant_permits();
         answer(runner, None);
         let open: Vec<_> = runner.open.keys().cloned().collect();
         for task in open {
@@ -224,6 +231,8 @@ proptest! {
         prop_assert!(runner.completed.is_some());
         let left = runner.commands.iter().filter(|command| matches!(command, Command::LeaveBarriers { .. })).count();
         prop_assert_eq!(left, 1);
+        let left = runner.commands.iter().filter(|command| matches!(command, Command::LeaveConstraints)).count();
+        prop_assert_eq!(left, 1);
         let locked = runner.commands.iter().filter(|command| matches!(command, Command::Lock { .. })).count();
         let unlocked = runner.commands.iter().filter(|command| matches!(command, Command::Unlock)).count();
         prop_assert!(locked <= 1 && locked == unlocked);
@@ -246,7 +255,7 @@ fn every_prefix_replays(runner: &Runner) {
 #[test]
 fn the_engine_offers_what_it_plays_and_no_cloud() {
     let names: Vec<String> = kinds().iter().map(|kind| kind.name.to_string()).collect();
-    assert_eq!(names, ["ARTIFACT_CHECK", "BARRIER", "DC_NODE_SELECT"]);
+    assert_eq!(names, ["ARTIFACT_CHECK", "BARRIER", "RESOURCE_CONSTRAINT", "DC_NODE_SELECT"]);
     assert!(kinds().iter().all(|kind| kind.player == Player::Engine));
     assert_eq!(Status::Success.name(), "SUCCESS");
 }

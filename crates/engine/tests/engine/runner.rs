@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use manifold_engine::{Advance, Command, Input, Leg};
+use manifold_model::constraint::{PermitRefusal, PermitRequest};
 use manifold_model::event::{Event, EventKind, LastGood, LegEnd, LegPlace, Published};
 use manifold_model::execution::RowState;
 use manifold_model::plan::Plan;
@@ -39,6 +40,10 @@ pub struct Runner {
     pub grant: bool,
     pub last_good: Vec<LastGood>,
     pub arrived: Vec<String>,
+    /// Permits as the store has them: what each step asked for and has not given back, and whether it was granted.
+    pub permits: BTreeMap<u32, (PermitRequest, bool)>,
+    /// What was held or waited for until the end.
+    pub left: Vec<PermitRequest>,
     pub commands: Vec<Command>,
     pub completed: Option<LegEnd>,
     ids: BTreeSet<TaskId>,
@@ -67,6 +72,8 @@ impl Runner {
             grant: true,
             last_good: Vec::new(),
             arrived: Vec::new(),
+            permits: BTreeMap::new(),
+            left: Vec::new(),
             commands: Vec::new(),
             completed: None,
             ids: BTreeSet::new(),
@@ -152,6 +159,19 @@ impl Runner {
             self.commands.push(command.clone());
             match command {
                 Command::Issue(task) => self.issue(*task),
+                Command::AskPermits(request) => {
+                    let again = self.permits.insert(request.step, (request.clone(), self.grant));
+                    assert!(again.is_none(), "asked while it holds or waits: {request:?}");
+                    if self.grant {
+                        let PermitRequest { step, attempt, .. } = request;
+                        answers.push(Input::PermitsGranted { step, attempt });
+                    }
+                }
+                Command::GiveBackPermits { step } => drop(self.permits.remove(&step)),
+                Command::LeaveConstraints => {
+                    self.left = self.permits.values().map(|(request, _)| request.clone()).collect();
+                    self.permits.clear();
+                }
                 Command::CancelTasks(_)
                 | Command::Unlock
                 | Command::LeaveBarriers { .. }
@@ -194,6 +214,7 @@ impl Runner {
         assert_eq!(self.leg.view().status, row.status);
         self.check_timers(&row);
         self.check_attempts(row.status.is_final());
+        self.check_permits(&row);
         if row.status.is_final() {
             assert!(self.timers.is_empty(), "timers left: {:?}", self.timers);
             assert!(self.leg.outstanding().is_empty());
@@ -214,11 +235,59 @@ impl Runner {
                             | ("delay", WaitReason::Delay { .. })
                             | ("intervention", WaitReason::Intervention { .. })
                             | ("barrier", WaitReason::Barrier { .. })
+                            | ("permits", WaitReason::Constraint { .. })
                             | ("stop", WaitReason::Stopping { .. })
                     )
             });
             assert!(holds, "timer {key} belongs to nothing: {row:?}");
         }
+    }
+
+    /// Permits are out only for steps that wait for them or have got them, and none after the end.
+    fn check_permits(&self, row: &RowState) {
+        assert!(self.permits.is_empty() || !row.status.is_final(), "permits left: {:?}", self.permits);
+        let granted = |step: u32| {
+            let of_step = self.events.iter().rev().find_map(|event| match &event.kind {
+                EventKind::StepEnded { step: ended, status, .. } if *ended == step => Some(*status),
+                _ => None,
+            });
+            of_step == Some(Status::Success)
+        };
+        for (step, (request, _)) in &self.permits {
+            let waits = row
+                .waits
+                .iter()
+                .any(|wait| wait.step == Some(*step) && matches!(wait.reason, WaitReason::Constraint { .. }));
+            let stops = row.waits.iter().any(|wait| matches!(wait.reason, WaitReason::Stopping { .. }));
+            assert!(waits || stops || granted(*step), "permits out for nothing: {request:?} in {row:?}");
+        }
+    }
+
+    /// The store grants what a step waits for.
+    pub fn grant_permits(&mut self) {
+        let waiting: Vec<(u32, u32)> = self
+            .permits
+            .values_mut()
+            .filter(|(_, granted)| !*granted)
+            .map(|(request, granted)| {
+                *granted = true;
+                (request.step, request.attempt)
+            })
+            .collect();
+        for (step, attempt) in waiting {
+            self.advance(&[Input::PermitsGranted { step, attempt }]);
+        }
+    }
+
+    /// The store refuses what the first step that waits has asked for.
+    pub fn refuse_permits(&mut self) {
+        let waiting = self.permits.values().find(|(_, granted)| !*granted);
+        let Some((step, attempt)) = waiting.map(|(request, _)| (request.step, request.attempt)) else {
+            return;
+        };
+        self.permits.remove(&step);
+        let refusal = PermitRefusal::OverCapacity { capacity: 1 };
+        self.advance(&[Input::PermitsRefused { step, attempt, refusal }]);
     }
 
     /// At the end no attempt runs, and no rollback began while one did.

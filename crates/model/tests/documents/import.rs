@@ -370,6 +370,18 @@ fn a_service_infrastructure_does_not_take_the_name_of_a_definition() {
         &old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n"),
     )]));
     assert_eq!(told(&check(&sources(&files), None).errors), vec![format!("NAME_TAKEN {path}:1")]);
+
+    // What became of it, written over the old tree, is no clash.
+    let racks = format!("{APP}/Environments/prod/Service Infrastructure/racks.yaml");
+    let mut files = shop();
+    let text = old("PHYSICAL_DATA_CENTER_SSH", "PHYSICAL_DATA_CENTER", "connection: key\n");
+    files.extend(tree(&[(&racks, &text)]));
+    let first = check(&sources(&files), None);
+    let newer = first.documents.iter().find(|document| document.came_as == racks).unwrap();
+    files.push((newer.path.path.clone(), newer.body.to_vec()));
+    let second = check(&sources(&files), None);
+    assert_eq!(second.errors, vec![]);
+    assert_eq!(second.documents.len(), first.documents.len());
 }
 
 #[test]

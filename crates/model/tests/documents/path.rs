@@ -123,3 +123,30 @@ proptest! {
         let _ = DocumentPath::parse(&format!("Setup/Applications/{path}"));
     }
 }
+
+#[test]
+fn overrides_name_their_service_by_a_folder() {
+    let base = "Setup/Applications/A/Environments/e";
+    for (below, service) in [
+        ("Values/Services/cart (1)/values.yaml", Some("cart (1)")),
+        ("Values/Services/cart/Index.yaml", Some("cart")),
+        ("Config Files/Services/cart/a.conf", Some("cart")),
+        ("PCF Overrides/Services/cart/Index.yaml", Some("cart")),
+        ("Values/values.yaml", None),
+        ("Values/Services/values.yaml", None),
+        ("Values/Other/cart/values.yaml", None),
+        ("Infrastructure Definitions/Services.yaml", None),
+    ] {
+        let path = DocumentPath::parse(&format!("{base}/{below}")).unwrap();
+        assert_eq!(path.overridden_service(), service, "{below}");
+        let renamed = service.map(|service| format!("{base}/{}", below.replacen(service, "new", 1)));
+        assert_eq!(path.for_service("new"), renamed, "{below}");
+    }
+    let of_service =
+        DocumentPath::parse("Setup/Applications/A/Services/Services/Values/Services/x/y").unwrap();
+    assert_eq!(of_service.overridden_service(), None);
+    for (below, used) in [("Values/Index.yaml", true), ("OC Params/Index.yaml", false), ("Index.yaml", true)]
+    {
+        assert_eq!(DocumentPath::parse(&format!("{base}/{below}")).unwrap().is_used(), used, "{below}");
+    }
+}

@@ -70,6 +70,7 @@ fn steps_that_render_go_templates_need_helm() {
         ("web.yaml", apply(json!({"filePaths": "web.yaml", "skipRendering": true})), false),
         ("job.yaml", apply(json!({"filePaths": "job.yaml"})), true),
         ("web.yaml", delete("web.yaml"), true),
+        ("web.yaml", step("Delete", kind::DELETE, json!({"filePaths": "web.yaml"})), true),
         ("web.yaml", delete("Deployment/web"), false),
         ("web.yaml", step("Undo", kind::ROLLOUT_ROLLBACK, json!({})), false),
     ] {

@@ -168,6 +168,24 @@ fn a_command_must_exist_with_all_it_calls_and_not_call_itself() {
 }
 
 #[test]
+fn a_definition_with_its_own_api_server_needs_no_cloud_provider() {
+    let mut world = World::new();
+    world.edit_infrastructure("us", |one| {
+        one.item_type = "AWS_SSH".into();
+        one.cloud_provider_name = Some("gone".into());
+    });
+    world.steps(vec![step("a", "COMMAND", json!({"commandName": "Start"}))]);
+    world.edit_service(|service| service.commands = vec![command("Start", vec![unit("run", "EXEC")])]);
+    let us = [name("infrastructure", "us")];
+    let unsupported = ("INFRASTRUCTURE_TYPE_UNSUPPORTED", "us");
+    refused(world.ship(&us), &[("CLOUD_PROVIDER_UNKNOWN", "us"), unsupported]);
+    world.edit_infrastructure("us", |one| {
+        one.properties.insert("masterUrl".into(), "https://k8s.test".into());
+    });
+    refused(world.ship(&us), &[unsupported]);
+}
+
+#[test]
 fn an_infrastructure_without_driver_is_refused_only_when_a_step_touches_it() {
     let mut world = World::new();
     world.edit_infrastructure("us", |one| one.item_type = "AWS_SSH".into());
@@ -189,6 +207,66 @@ fn an_infrastructure_without_driver_is_refused_only_when_a_step_touches_it() {
             ("CREDENTIAL_UNKNOWN", "eu"),
             ("INFRASTRUCTURE_INCOMPLETE", "eu"),
             ("INFRASTRUCTURE_INCOMPLETE", "us"),
+        ],
+    );
+}
+
+#[test]
+fn a_resource_constraint_is_looked_up_by_name_before_id() {
+    let mut world = World::new();
+    let guard = |name: &str, properties| step(name, "RESOURCE_CONSTRAINT", properties);
+    world.steps(vec![
+        guard("by name", json!({"resourceConstraintName": "licences", "permits": 3, "timeoutMillis": 5_000})),
+        guard("by id", json!({"resourceConstraintId": "c1", "permits": "${workflow.variables.n}"})),
+        guard("foreign id", json!({"resourceConstraintName": "licences", "resourceConstraintId": "xyz"})),
+        guard(
+            "mode",
+            json!({"resourceConstraintName": "licences", "acquireMode": "ENSURE", "holdingScope": "phase"}),
+        ),
+    ]);
+    let plan = world.ship(&[name("infrastructure", "eu")]).unwrap();
+    let steps = &plan.workflows[0].phases[0].sections[0].steps;
+    for step in steps {
+        assert_eq!(step.properties["resourceConstraintId"], "c1", "{}", step.name);
+        assert_eq!(step.properties["resourceConstraintName"], "licences");
+    }
+    assert_eq!((steps[0].timeout_ms, steps[1].timeout_ms), (5_000, 600_000));
+    let warnings: Vec<_> = plan
+        .warnings
+        .iter()
+        .map(|one| (one.code.to_string(), one.item.clone().unwrap_or_default()))
+        .collect();
+    assert_eq!(warnings, [("CONSTRAINT_ACQUIRE_MODE".to_owned(), "mode".to_owned())]);
+    assert_eq!(steps[3].properties["acquireMode"], "ENSURE", "kept");
+}
+
+#[test]
+fn a_resource_constraint_that_cannot_be_taken_is_refused() {
+    let mut world = World::new();
+    let guard = |name: &str, more: serde_json::Value| {
+        let mut properties = json!({"resourceConstraintName": "licences"});
+        properties.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        step(name, "RESOURCE_CONSTRAINT", properties)
+    };
+    world.steps(vec![
+        guard("unknown", json!({"resourceConstraintName": "gone"})),
+        guard("unknown id", json!({"resourceConstraintName": "", "resourceConstraintId": "c2"})),
+        guard("none", json!({"resourceConstraintName": null})),
+        guard("too many", json!({"permits": 4})),
+        guard("zero", json!({"permits": 0})),
+        guard("half", json!({"permits": "1.5"})),
+        guard("scope", json!({"holdingScope": "FOREVER"})),
+    ]);
+    refused(
+        world.ship(&[name("infrastructure", "eu")]),
+        &[
+            ("CONSTRAINT_UNKNOWN", "unknown"),
+            ("CONSTRAINT_UNKNOWN", "unknown id"),
+            ("STEP_PROPERTY_MISSING", "none"),
+            ("CONSTRAINT_PERMITS", "too many"),
+            ("CONSTRAINT_PERMITS", "zero"),
+            ("CONSTRAINT_PERMITS", "half"),
+            ("CONSTRAINT_SCOPE", "scope"),
         ],
     );
 }

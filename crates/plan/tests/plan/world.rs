@@ -7,6 +7,7 @@ use std::sync::Arc;
 use manifold_model::EntityId;
 use manifold_model::artifact::Artifact;
 use manifold_model::catalog::Catalog;
+use manifold_model::constraint::{ConstraintRecord, ConstraintStrategy};
 use manifold_model::entity::*;
 use manifold_model::kind::*;
 use manifold_model::kubernetes;
@@ -23,6 +24,7 @@ pub struct World {
     pub files: BTreeMap<String, Vec<u8>>,
     pub capabilities: BTreeSet<String>,
     pub secrets: BTreeSet<String>,
+    pub constraints: Vec<ConstraintRecord>,
     pub max_legs: usize,
     pub denied: Vec<EntityId>,
 }
@@ -156,6 +158,7 @@ fn kinds() -> Vec<KindSpec> {
         },
         KindSpec { deploys: true, ..on_hosts("COMMAND", &["commandName"]) },
         kind("BARRIER", Player::Engine, &["identifier"]),
+        kind("RESOURCE_CONSTRAINT", Player::Engine, &[]),
     ]
 }
 
@@ -180,6 +183,13 @@ impl World {
             files: BTreeMap::new(),
             capabilities: BTreeSet::new(),
             secrets: BTreeSet::from(["key".to_owned()]),
+            constraints: vec![ConstraintRecord {
+                id: "c1".into(),
+                name: "licences".into(),
+                capacity: 3,
+                strategy: ConstraintStrategy::Fifo,
+                created_at: 0,
+            }],
             max_legs: 100,
             denied: vec![],
         };
@@ -232,7 +242,7 @@ impl World {
             on_cluster(kubernetes::kind::ROLLOUT, true),
             on_cluster(kubernetes::kind::ROLLOUT_ROLLBACK, false),
             on_cluster(kubernetes::kind::APPLY, true),
-            on_cluster(kubernetes::kind::DELETE, true),
+            on_cluster(kubernetes::kind::DELETE, false),
         ]);
         world.edit_service(|service| {
             service.deployment_type = "KUBERNETES".into();
@@ -396,6 +406,7 @@ impl World {
             files: &self.files,
             capabilities: Some(&self.capabilities),
             secrets: Some(&self.secrets),
+            constraints: Some(&self.constraints),
             may_deploy: &may_deploy,
             max_legs: self.max_legs,
             ..Facts::new(&self.kinds)

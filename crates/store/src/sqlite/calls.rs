@@ -5,25 +5,27 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use manifold_model::artifact::Artifact;
+use manifold_model::constraint::ConstraintRecord;
 use manifold_model::event::{Event, LastGood, LegEnd};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::secret::{SecretRecord, SecretType};
 use manifold_model::target::MappingKey;
 use manifold_model::task::{Outcome, Task};
 use manifold_model::{
-    ArtifactId, DelegateId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status, TaskId,
+    ArtifactId, ConstraintId, DelegateId, EntityId, ExecutionId, KeyId, Millis, PlanDigest, SecretId, Status,
+    TaskId,
 };
 use tokio::sync::broadcast;
 
 use super::writer::Writing;
 use super::{
-    SqliteStore, barriers, catalog, executions, history, inbox, journal, lists, locks, records, secrets,
-    tasks, timers,
+    SqliteStore, barriers, catalog, constraints, executions, history, inbox, journal, lists, locks, records,
+    secrets, tasks, timers,
 };
 use crate::{
     ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DocumentRevision, ExecutionFilter,
-    Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page, Result, SecretRow, Store, StoreError,
-    TaskRow,
+    Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page, PermitPlace, PermitRow, Result, SecretRow,
+    Store, StoreError, TaskRow,
 };
 
 #[async_trait]
@@ -131,6 +133,28 @@ impl Store for SqliteStore {
         self.readers.read(move |db| records::artifacts(db, source.as_str(), offset, limit)).await
     }
 
+    async fn create_constraint(&self, record: ConstraintRecord) -> Result<()> {
+        self.writer.write(move |writing| constraints::create(writing, &record)).await
+    }
+
+    async fn update_constraint(&self, record: ConstraintRecord) -> Result<()> {
+        self.writer.write(move |writing| constraints::update(writing, &record)).await
+    }
+
+    async fn delete_constraint(&self, id: &ConstraintId) -> Result<()> {
+        let id = id.clone();
+        self.writer.write(move |writing| constraints::delete(writing, id.as_str())).await
+    }
+
+    async fn constraints(&self) -> Result<Vec<ConstraintRecord>> {
+        self.readers.read(constraints::all).await
+    }
+
+    async fn permits(&self, constraint: &ConstraintId, offset: u64, limit: u32) -> Result<Page<PermitRow>> {
+        let id = constraint.clone();
+        self.readers.read(move |db| constraints::list(db, id.as_str(), offset, limit)).await
+    }
+
     // ---- executions
 
     async fn create_execution(&self, new: NewExecution) -> Result<ExecutionId> {
@@ -236,6 +260,11 @@ impl Store for SqliteStore {
     async fn lock_place(&self, execution: &ExecutionId) -> Result<Option<(Option<ExecutionId>, u32)>> {
         let execution = execution.clone();
         self.readers.read(move |db| locks::place(db, execution.as_str())).await
+    }
+
+    async fn permit_place(&self, execution: &ExecutionId, step: u32) -> Result<Option<PermitPlace>> {
+        let execution = execution.clone();
+        self.readers.read(move |db| constraints::place(db, &execution, step)).await
     }
 
     async fn barrier(&self, execution: &ExecutionId, identifier: &str) -> Result<Option<(u32, u32)>> {

@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::rows::Known;
 use super::writer::Writing;
-use super::{barriers, history, inbox, int, legs, locks, misuse, rows, tasks, timers, to_json};
+use super::{barriers, constraints, history, inbox, int, legs, locks, misuse, rows, tasks, timers, to_json};
 use crate::{Append, Appended, Hint, Lease, Result, StoreError};
 
 pub(super) fn append(writing: &mut Writing<'_>, append: &Append) -> Result<Appended> {
@@ -101,7 +101,7 @@ fn must_hold_all(writing: &Writing<'_>, append: &Append) -> Result<()> {
     Ok(())
 }
 
-/// Locks and barriers.
+/// Locks, permits and barriers.
 fn coordinate(
     writing: &mut Writing<'_>,
     known: &Known,
@@ -115,6 +115,7 @@ fn coordinate(
         Some((keys, queue_limit)) => Some(locks::take(writing, known.number, id, keys, *queue_limit)?),
         None => None,
     };
+    let permits = constraints::change(writing, known, &append.permits)?;
     barriers::seat(writing, &append.barriers)?;
     let mut answers = Vec::new();
     for identifier in &append.arrive {
@@ -123,7 +124,7 @@ fn coordinate(
     if let Some(well) = append.leave_barriers {
         barriers::leave(writing, id, well)?;
     }
-    Ok(Appended { lock, barriers: answers })
+    Ok(Appended { lock, barriers: answers, permits })
 }
 
 /// What others are to know: items, the parent's completion, deployment history.

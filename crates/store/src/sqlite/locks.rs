@@ -41,7 +41,7 @@ pub(super) fn take(
     Ok(standing(writing.db, id.as_str())?.unwrap_or(LockAnswer::Granted))
 }
 
-fn next_ticket(writing: &Writing<'_>) -> Result<i64> {
+pub(super) fn next_ticket(writing: &Writing<'_>) -> Result<i64> {
     Ok(writing
         .sql(
             "INSERT INTO counters (name, value) VALUES ('ticket', 1) \

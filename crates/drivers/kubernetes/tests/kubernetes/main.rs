@@ -2,6 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod actions;
+mod blue_green;
+mod canary;
 mod cluster;
+mod leg;
 mod rendering;
+mod rollout;
+mod suites;
 mod world;

@@ -1,0 +1,128 @@
+//! The release that a task makes: its number, what it will touch written down before it does, and how it ended.
+
+use std::collections::BTreeSet;
+
+use manifold_driver::clock::now;
+use manifold_model::{Failure, FailureClass, code};
+
+use crate::apply::Checked;
+use crate::history::{Action, Record, Recorded, Status};
+use crate::object::{Object, Resource};
+use crate::perform::Job;
+use crate::record;
+use crate::revision::revision;
+use crate::section::WRAP_UP;
+use crate::version::digest;
+
+/// A release before it is begun.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Next {
+    /// Its number.
+    pub number: u64,
+    /// What was written down, when this task was performed before.
+    pub before: Option<Record>,
+}
+
+/// The number of this task's release: the one it has begun under, or the next.
+///
+/// # Errors
+/// The history cannot be read.
+pub async fn next(job: &Job<'_>) -> Result<Next, Failure> {
+    let history = record::read(&job.cluster, &job.place).await?;
+    let before = history.of_task(&job.task.id).cloned();
+    let number = before.as_ref().map_or_else(|| history.next_number(), |record| record.number);
+    Ok(Next { number, before })
+}
+
+/// Writes down what will be touched. What an earlier turn of the same task wrote about what was there before stays.
+///
+/// # Errors
+/// The history cannot be written; another deployment has taken the number meanwhile.
+pub async fn begin(
+    job: &Job<'_>,
+    action: Action,
+    number: u64,
+    color: Option<&str>,
+    objects: &[Checked],
+    versioned: &BTreeSet<usize>,
+) -> Result<(), Failure> {
+    record::update(&job.cluster, &job.place, |history| {
+        let record = history.begin(job.task, action, now());
+        if record.number != number {
+            return Err(overtaken(job));
+        }
+        let Some(stored) = history.of_task_mut(&job.task.id) else { return Err(overtaken(job)) };
+        stored.status = Status::InProgress;
+        stored.ended_at = None;
+        stored.color = color.map(str::to_owned);
+        stored.objects = objects
+            .iter()
+            .enumerate()
+            .map(|(index, checked)| recorded(checked, versioned.contains(&index), &record))
+            .collect();
+        Ok(())
+    })
+    .await
+}
+
+fn recorded(checked: &Checked, versioned: bool, before: &Record) -> Recorded {
+    let resource = checked.object.resource();
+    let known = before.object(&resource);
+    Recorded {
+        existed: known.map_or(checked.existed, |known| known.existed),
+        revision: known.and_then(|known| known.revision.clone()),
+        digest: digest(&checked.object),
+        versioned,
+        resource,
+    }
+}
+
+fn overtaken(job: &Job<'_>) -> Failure {
+    let release = &job.kubernetes.release;
+    Failure::new(
+        FailureClass::Application,
+        code!("K8S_HISTORY_BUSY"),
+        format!("another deployment of the release {release} began at the same time"),
+    )
+    .hint("give every infrastructure definition a release name of its own, or let deployments wait for each other")
+}
+
+/// Writes down that the release is done; `workload` as it is now.
+///
+/// # Errors
+/// The history cannot be written.
+pub async fn succeeded(job: &Job<'_>, workload: &Object) -> Result<(), Failure> {
+    let resource = workload.resource();
+    let revision = revision(&job.cluster, workload).await?;
+    record::update(&job.cluster, &job.place, |history| {
+        if let Some(stored) = history.of_task_mut(&job.task.id) {
+            stored.end(Status::Succeeded, now());
+            if let Some(object) = stored.object_mut(&resource) {
+                object.revision.clone_from(&revision);
+            }
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// Writes down that the release failed. That this cannot be written is told in the log only: the failure itself is what people need.
+pub async fn failed(job: &Job<'_>) {
+    let cluster = job.cluster.past_its_time();
+    let written = record::update(&cluster, &job.place, |history| {
+        if let Some(stored) = history.of_task_mut(&job.task.id) {
+            stored.end(Status::Failed, now());
+        }
+        Ok(())
+    });
+    if let Err(failure) = written.await {
+        job.note(WRAP_UP, &format!("that this release failed is not in its history: {}", failure.message))
+            .await;
+    }
+}
+
+/// The names of resources, for the log.
+#[must_use]
+pub fn names(resources: &[Resource]) -> String {
+    resources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

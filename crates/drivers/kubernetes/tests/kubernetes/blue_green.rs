@@ -1,0 +1,117 @@
+//! Stage Deployment of blue/green, the swap and its way back.
+
+use manifold_driver_kubernetes::label::COLOR;
+use manifold_model::kubernetes::KubernetesAction;
+
+use crate::leg::{Leg, service, step, web};
+
+const STAGE: KubernetesAction = KubernetesAction::BlueGreen { skip_dry_run: false, export: false };
+
+fn swap(undo: bool) -> KubernetesAction {
+    KubernetesAction::Swap { service1: "web".to_owned(), service2: "web-stage".to_owned(), undo }
+}
+
+fn colors(leg: &Leg) -> [String; 2] {
+    [leg.selects("web", COLOR), leg.selects("web-stage", COLOR)]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sets_alternate_and_services_are_swapped_and_swapped_back() {
+    let mut leg = Leg::new("bluegreen");
+    leg.file("web.yaml", &web("v1", 2));
+    leg.file("service.yaml", &service("web"));
+    let outputs = leg.done(step("e1", 1), STAGE).await;
+    assert_eq!(
+        [outputs["primaryServiceName"].as_str(), outputs["stageServiceName"].as_str()],
+        ["web", "web-stage"]
+    );
+    assert_eq!(colors(&leg), ["blue", "blue"], "the first set serves at once");
+    assert_eq!(leg.names("deployments", ""), ["web-blue"]);
+    // Again, as after a crash.
+    let uid = leg.get("deployment", "web-blue")["metadata"]["uid"].clone();
+    leg.done(step("e1", 1), STAGE).await;
+    assert_eq!(colors(&leg), ["blue", "blue"]);
+    assert_eq!(leg.get("deployment", "web-blue")["metadata"]["uid"], uid);
+    leg.done(step("e1", 2), swap(false)).await;
+
+    leg.file("web.yaml", &web("v2", 2));
+    leg.done(step("e2", 1), STAGE).await;
+    assert_eq!(colors(&leg), ["blue", "green"]);
+    assert_eq!(leg.names("deployments", ""), ["web-blue", "web-green"]);
+    let image = |name: &str| {
+        leg.get("deployment", name)["spec"]["template"]["spec"]["containers"][0]["image"].clone()
+    };
+    assert_eq!(
+        [image("web-blue"), image("web-green")],
+        ["registry.example/web:v1", "registry.example/web:v2"]
+    );
+    // The swap performed twice is one swap; the undo as well, and the undo of nothing does nothing.
+    for _ in 0..2 {
+        leg.done(step("e2", 2), swap(false)).await;
+        assert_eq!(colors(&leg), ["green", "blue"]);
+    }
+    for _ in 0..2 {
+        leg.done(step("e2", 3), swap(true)).await;
+        assert_eq!(colors(&leg), ["blue", "green"]);
+    }
+    leg.done(step("e2", 4), swap(true)).await;
+    leg.done(step("e3", 4), swap(true)).await;
+    assert_eq!(colors(&leg), ["blue", "green"]);
+
+    // What does not serve is cleaned before the next set, also when its selector could not be changed.
+    let changed = web("v3", 1).replace("app: web}", "app: web, tier: front}");
+    leg.file("web.yaml", &changed);
+    let before = leg.get("deployment", "web-green")["metadata"]["uid"].clone();
+    leg.done(step("e4", 1), STAGE).await;
+    assert_ne!(leg.get("deployment", "web-green")["metadata"]["uid"], before);
+    assert_eq!(colors(&leg), ["blue", "green"]);
+    assert_eq!(
+        leg.get("deployment", "web-blue")["spec"]["template"]["spec"]["containers"][0]["image"],
+        "registry.example/web:v1"
+    );
+    leg.done(step("e4", 2), swap(false)).await;
+    assert_eq!(colors(&leg), ["green", "blue"]);
+    assert_eq!(leg.get("configmap", "web")["data"]["tag"], "v3", "nothing is versioned");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn services_of_others_are_refused() {
+    let mut leg = Leg::new("bgrefused");
+    leg.file("web.yaml", &web("v1", 1));
+    let failure = leg.failed(step("e1", 1), STAGE).await;
+    assert_eq!(failure.code.to_string(), "K8S_SERVICES_UNCLEAR", "{failure:?}");
+    leg.file("service.yaml", &service("web"));
+    leg.kubectl(&["create", "service", "clusterip", "web", "--tcp=80:80"]);
+    let failure = leg.failed(step("e1", 2), STAGE).await;
+    assert_eq!(failure.code.to_string(), "K8S_SERVICE_WITHOUT_COLOR", "{failure:?}");
+    assert!(leg.names("deployments", "").is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_two_services_are_swapped() {
+    let leg = Leg::new("swap");
+    let with = |name: &str, app: &str| {
+        leg.kubectl(&["create", "service", "clusterip", name, "--tcp=80:80"]);
+        leg.kubectl(&["set", "selector", "service", name, &format!("app={app}")]);
+    };
+    with("one", "a");
+    with("two", "b");
+    let swap = |undo| KubernetesAction::Swap { service1: "one".to_owned(), service2: "two".to_owned(), undo };
+    let apps = || [leg.selects("one", "app"), leg.selects("two", "app")];
+    leg.done(step("e1", 1), swap(false)).await;
+    assert_eq!(apps(), ["b", "a"]);
+    // Two swaps of one execution are undone together.
+    leg.done(step("e1", 2), swap(false)).await;
+    assert_eq!(apps(), ["a", "b"]);
+    leg.done(step("e1", 3), swap(true)).await;
+    assert_eq!(apps(), ["a", "b"]);
+    // What somebody else has changed is left so.
+    leg.done(step("e2", 1), swap(false)).await;
+    leg.kubectl(&["set", "selector", "service", "one", "app=c"]);
+    let failure = leg.failed(step("e2", 2), swap(true)).await;
+    assert_eq!(failure.code.to_string(), "K8S_SELECTOR_CHANGED", "{failure:?}");
+    assert_eq!(apps(), ["c", "a"]);
+    leg.kubectl(&["delete", "service", "two"]);
+    let failure = leg.failed(step("e3", 1), swap(false)).await;
+    assert!(failure.message.ends_with("/Service/two"), "{failure:?}");
+}
