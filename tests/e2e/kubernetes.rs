@@ -2,7 +2,7 @@
 
 mod blue_green;
 mod canary;
-mod cluster_tree;
+mod crash;
 mod ownership;
 mod rolling;
 mod starts;
