@@ -6,6 +6,7 @@ mod actions;
 mod blue_green;
 mod canary;
 mod cluster;
+mod crashes;
 mod leg;
 mod promises;
 mod rendering;
