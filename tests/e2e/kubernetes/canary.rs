@@ -1,6 +1,6 @@
 //! Canary deployments: two phases with one variable over two clusters.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use serde_json::json;
 
 use super::cluster_tree::{

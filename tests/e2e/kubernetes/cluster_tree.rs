@@ -136,8 +136,8 @@ pub fn on_cluster(kind: &str, steps: &[Value], undo: &[Value]) -> Workflow {
 /// A workflow of phases on clusters, rolled back on failures of every class.
 pub fn on_clusters(kind: &str, phases: &[Phase]) -> Workflow {
     let strategy = json!({ "executionScope": "WORKFLOW", "repairActionCode": "ROLLBACK_WORKFLOW", "retryCount": 0,
-        "failureTypes": ["APPLICATION_ERROR", "CONNECTIVITY_ERROR", "AUTHENTICATION_ERROR", "VERIFICATION_FAILURE",
-            "TIMEOUT_ERROR", "DELEGATE_PROVISIONING_ERROR"] });
+        "failureTypes": ["APPLICATION_ERROR", "CONNECTIVITY", "AUTHENTICATION",
+            "VERIFICATION_FAILURE", "TIMEOUT_ERROR", "DELEGATE_ERROR"] });
     workflow(phases).with(json!({ "type": kind, "failureStrategies": [strategy] }))
 }
 

@@ -1,7 +1,7 @@
 //! Objects that others have made: taken over from `kubectl apply` without a lost field, refused when somebody else owns them.
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::cluster_tree::{DEPLOYMENT, rolling};
 use super::world::{Place, Shop};

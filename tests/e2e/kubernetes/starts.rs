@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use manifold_testkit::server::{Server, string};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! Apply, Scale, Delete, exported manifests, configuration that is not versioned.
 
-use anyhow::{Result, ensure};
+use anyhow::ensure;
 use serde_json::{Value, json};
 
 use super::cluster_tree::{

@@ -67,6 +67,12 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
     let checked = check(job, &planned.objects, skip_dry_run).await?;
     let color = Some(planned.color);
     release::begin(job, Action::BlueGreen, next.number, color, &checked, &BTreeSet::new()).await?;
+    let plain = |value: &str| OutputValue { value: value.to_owned(), secret: false, sealed: None };
+    let outputs = Outputs::from([
+        (output::PRIMARY_SERVICE.to_owned(), plain(&planned.primary)),
+        (output::STAGE_SERVICE.to_owned(), plain(&planned.stage)),
+    ]);
+    job.say(&outputs);
     match roll(job, &planned, &checked).await {
         Ok(steady) => release::succeeded(job, &steady).await?,
         Err(failure) => {
@@ -83,11 +89,7 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
         planned.serving.as_deref().unwrap_or(planned.color)
     );
     job.note(WRAP_UP, &line).await;
-    let plain = |value: String| OutputValue { value, secret: false, sealed: None };
-    Ok(Outputs::from([
-        (output::PRIMARY_SERVICE.to_owned(), plain(planned.primary)),
-        (output::STAGE_SERVICE.to_owned(), plain(planned.stage)),
-    ]))
+    Ok(outputs)
 }
 
 /// Tries the objects. Those of an old set that will be cleaned away are tried under another name: what cannot be changed of the old ones does

@@ -46,6 +46,10 @@ pub async fn canary(
     let release = &job.kubernetes.release;
     let checked = apply::check(&job.cluster, &planned.objects, release, skip_dry_run, job.context).await?;
     release::begin(job, Action::Canary, next.number, None, &checked, &planned.versioned).await?;
+    let name = planned.canary.to_string();
+    let value = OutputValue { value: name.clone(), secret: false, sealed: None };
+    let outputs = Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]);
+    job.say(&outputs);
     match roll(job, &checked, &planned.canary).await {
         Ok(steady) => release::succeeded(job, &steady).await?,
         Err(failure) => {
@@ -53,10 +57,8 @@ pub async fn canary(
             return Err(failure);
         }
     }
-    let name = planned.canary.to_string();
     job.note(WRAP_UP, &format!("release {}: {name} is steady", next.number)).await;
-    let value = OutputValue { value: name, secret: false, sealed: None };
-    Ok(Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]))
+    Ok(outputs)
 }
 
 async fn roll(job: &Job<'_>, checked: &[Checked], canary: &Resource) -> Result<Vec<Object>, Failure> {

@@ -1,7 +1,7 @@
 //! A task on a cluster: its connection, its manifests, and what is done by action.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -46,6 +46,8 @@ pub struct Job<'a> {
     pub place: Place,
     /// Helm, where it is installed.
     pub helm: Option<&'a Helm>,
+    /// What is true however the task ends.
+    said: &'a Mutex<Outputs>,
 }
 
 /// Does a task to its outcome.
@@ -60,8 +62,9 @@ pub async fn perform(
     let total = Duration::from_millis(task.timeout_ms);
     let margin = LONGEST_MARGIN.min(total / 20);
     let deadline = Instant::now() + total.saturating_sub(margin);
+    let said = Mutex::new(Outputs::new());
     let time = (deadline, margin * 4 / 5);
-    let work = run(clusters, helm, task, kubernetes, context, time).boxed();
+    let work = run(clusters, helm, task, kubernetes, context, time, &said).boxed();
     let ended = tokio::select! {
         biased;
         () = context.cancel.cancelled() => None,
@@ -74,6 +77,9 @@ pub async fn perform(
         Some(Ok(Err(failure))) => Outcome::failed(failure),
         Some(Err(_)) => Outcome::failed(late(task)),
     };
+    if outcome.result != TaskResult::Succeeded {
+        outcome.outputs = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
     (outcome.started_at, outcome.ended_at) = (started_at, now());
     outcome
 }
@@ -85,8 +91,10 @@ async fn run(
     kubernetes: &KubernetesTask,
     context: &Context,
     time: (Instant, Duration),
+    said: &Mutex<Outputs>,
 ) -> Result<Outputs, Failure> {
-    Job::begin(clusters, helm, task, kubernetes, context, time).await?.act().await
+    let job = Job::begin(clusters, task, kubernetes, context, time, said).await?;
+    Job { helm, ..job }.act().await
 }
 
 fn late(task: &Task) -> Failure {
@@ -130,17 +138,22 @@ pub async fn probe(
 impl<'a> Job<'a> {
     async fn begin(
         clusters: &Arc<Clusters>,
-        helm: Option<&'a Helm>,
         task: &'a Task,
         kubernetes: &'a KubernetesTask,
         context: &'a Context,
         time: (Instant, Duration),
+        said: &'a Mutex<Outputs>,
     ) -> Result<Self, Failure> {
         let resolver = context.resolver.as_ref();
         label::check_release(&kubernetes.release)?;
         let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         let place = Place::of(&kubernetes.namespace, &kubernetes.release);
-        Ok(Self { task, kubernetes, context, cluster, place, helm })
+        Ok(Self { task, kubernetes, context, cluster, place, helm: None, said })
+    }
+
+    /// Says what holds from now on, even when the task fails or is stopped later: a rollback finds by it what is in the cluster.
+    pub fn say(&self, outputs: &Outputs) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(outputs.clone());
     }
 
     async fn act(&self) -> Result<Outputs, Failure> {
