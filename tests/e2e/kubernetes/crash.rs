@@ -419,7 +419,7 @@ fn a_percentage_is_taken_once_though_the_server_dies_before_it_hears_that_it_was
         wire.at_the_gate().await?;
         let before = count(&wire, "PATCH", "/deployments/web");
         wire.proxy.rule(Rule::new(Act::LoseAnswer).method("PATCH").path("/deployments/web").times(1));
-        wire.proxy.rule(Rule::new(Act::Hang).path("/deployments/web"));
+        wire.proxy.rule(Rule::new(Act::Hang).method("PATCH").path("/deployments/web"));
         open(&wire.folder())?;
         wire.saw("PATCH", "/deployments/web", before + 2).await?;
         ensure!(wire.wired.get("deployment", "web")?["spec"]["replicas"] == 4);
@@ -453,7 +453,10 @@ fn a_rollback_goes_on_after_kills_and_is_one_revision() {
             wire.crash().await?;
         }
         wire.ended(&execution, "FAILED").await?;
-        wire.wired.ensure_history(&["SUCCEEDED", "ROLLED_BACK"])?;
+        let back = wire.wired.ensure_history(&["SUCCEEDED", "ROLLED_BACK"]);
+        if back.is_err() {
+            back.context(wire.server.failures(&execution).await?)?;
+        }
         ensure!(wire.wired.tag("Deployment/web")? == "v1-slow");
         wire.ensure_same().await
     });

@@ -7,7 +7,9 @@ use manifold_testkit::cluster::pair;
 use serde_json::json;
 
 use super::{Case, Street, application, bad, ensure_cases, good, keep};
-use crate::kubernetes::cluster_tree::{cluster_phase, on_cluster, on_clusters, rollback, rolling, rollout};
+use crate::kubernetes::cluster_tree::{
+    ENVIRONMENT, cluster_phase, on_cluster, on_clusters, rollback, rolling, rollout,
+};
 use crate::kubernetes::world::Shop;
 use crate::shared::run;
 use crate::story::DEADLINE;
@@ -22,8 +24,8 @@ const CASES: [Case; 18] = [
     good("many"),
     good("discreet"),
     bad("unknown-kind", APPLICATION, "K8S_KIND_UNKNOWN", &["Basket", "shop.example/v1"]),
-    bad("no-yaml", APPLICATION, "K8S_MANIFEST_INVALID", &["no-yaml.yaml", "line 3"]),
-    bad("no-object", APPLICATION, "K8S_MANIFEST_INVALID", &["no-object.yaml"]),
+    bad("no-yaml", APPLICATION, "K8S_TEMPLATE_FAILED", &["no-yaml.yaml", "line 3"]),
+    bad("no-object", APPLICATION, "K8S_TEMPLATE_FAILED", &["no-object.yaml"]),
     bad("gives-up", APPLICATION, "K8S_TEMPLATE_FAILED", &["gives-up.yaml", "the basket is empty"]),
     bad("nil", APPLICATION, "K8S_TEMPLATE_FAILED", &["nil.yaml", "nil pointer"]),
     bad("of-others", APPLICATION, "K8S_OWNED_BY_OTHERS", &["ConfigMap/theirs", "argo", "data"]),
@@ -95,7 +97,7 @@ spec: { weight: 7 }
             + &map("theirs", "ours").replace("theirs\n", "theirs\n  annotations: { harness.io/skip-versioning: \"true\" }\n"),
         "no-revisions" => web("v1", "  revisionHistoryLimit: 0\n", ""),
         "reserved" => map("{{ .Release.Name }}", "x")
-            .replace("data:", "  annotations: { harness.io/skip-versioning: \"true\" }\ndata:"),
+            .replace("\ndata:", "\n  annotations: { harness.io/skip-versioning: \"true\" }\ndata:"),
         "indiscreet" => web("v1", "", &format!("        password: {PASSWORD}\n")),
         "quota" => web("v1", "", ""),
         "no-image" => web("v1-nopull", "", ""),
@@ -216,8 +218,14 @@ fn services_whose_manifests_cannot_be_had_are_refused_at_start_and_values_that_a
                 &[cluster_phase("Phase 1", &[rollout(json!({}))]).of(service).undo(&[rollback()])],
             )
         };
-        let tree = application(&shop)
+        let plain =
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: x }\ndata:\n  where: ${infra.name}: there\n";
+        let tree = shop
+            .application()
+            .environment(ENVIRONMENT, &[])
             .definition("east", cluster, namespace)
+            .kubernetes_service("plain", &[("deep/map.yaml", plain)])
+            .workflow("plain", roll("plain"))
             .service("bare", bare.clone())
             .service("remote", bare)
             .file("Services/remote/Manifests/Index.yaml", remote)
@@ -233,10 +241,13 @@ fn services_whose_manifests_cannot_be_had_are_refused_at_start_and_values_that_a
         let refusal = shop.refusal("workflow", "remote", &on).await?;
         refusal.is("MANIFESTS_UNSUPPORTED", "remote")?;
         ensure!(refusal.message.contains("Remote"), "{}", refusal.message);
-        let execution = shop.start_alone("garbled", &on).await?;
-        ensure!(shop.server.ended(&execution, DEADLINE).await? == "FAILED");
-        let reason = shop.failure(&execution).await?;
-        ensure!(reason.class == APPLICATION && reason.message.contains("values.yaml"), "{reason:?}");
+        for (workflow, says) in [("garbled", "values.yaml"), ("plain", "deep/map.yaml, document 1, line 5")] {
+            let execution = shop.start_alone(workflow, &on).await?;
+            ensure!(shop.server.ended(&execution, DEADLINE).await? == "FAILED");
+            let reason = shop.failure(&execution).await?;
+            ensure!(reason.class == APPLICATION && reason.code == "K8S_MANIFEST_INVALID", "{reason:?}");
+            ensure!(reason.message.contains(says), "{reason:?}");
+        }
         Ok(())
     });
 }
