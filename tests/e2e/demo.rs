@@ -46,8 +46,9 @@ fn argument(cluster: &Cluster) -> String {
 
 /// The two namespaces that a demonstration has said it made are not there any more.
 fn all_gone(said: &str, clusters: &[&Cluster]) -> Result<()> {
-    let words = said.split_whitespace().filter(|word| word.starts_with("manifold-demo-"));
-    let made: BTreeSet<&str> = words.collect();
+    let names = said.lines().filter_map(|line| line.strip_prefix("the namespace "));
+    let made: BTreeSet<&str> =
+        names.filter_map(|rest| rest.split_once(" is made in ")).map(|(name, _)| name).collect();
     ensure!(made.len() == 2, "{made:?} were made: {said}");
     for cluster in clusters {
         let left = cluster.kubectl(&["get", "namespaces", "-o", "name"])?;

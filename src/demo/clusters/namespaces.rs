@@ -107,7 +107,7 @@ impl Namespaces {
                 let doing = format!("make the namespace {}", site.namespace);
                 return Err(said(cluster.explain(trouble, &doing)));
             }
-            println!("the namespace {} is made in {}", site.namespace, site.name);
+            say!("the namespace {} is made in {}", site.namespace, site.name);
         }
         Ok(())
     }

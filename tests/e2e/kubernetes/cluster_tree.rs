@@ -41,9 +41,12 @@ impl Application {
     pub fn on_kubernetes(self, manifests: &[(&str, &str)]) -> Self {
         let source = json!({ "type": "DOCKER", "serverName": "hub", "imageName": IMAGE, "metadataOnly": true,
             "collectionEnabled": false });
-        self.account_file("Artifact Servers/hub.yaml", json!({ "type": "DOCKER", "url": "http://127.0.0.1:1/v2/" }))
-            .kubernetes_service(SERVICE, manifests)
-            .file(&format!("Services/{SERVICE}/Artifact Servers/image.yaml"), source)
+        self.account_file(
+            "Artifact Servers/hub.yaml",
+            json!({ "type": "DOCKER", "url": "http://127.0.0.1:1/v2/" }),
+        )
+        .kubernetes_service(SERVICE, manifests)
+        .file(&format!("Services/{SERVICE}/Artifact Servers/image.yaml"), source)
     }
 
     /// A service on Kubernetes with these manifests, by path.
@@ -176,7 +179,8 @@ pub fn stage_deployment() -> Value {
 
 /// Swap Primary with Stage.
 pub fn swap() -> Value {
-    let properties = json!({ "service1": "${k8s.primaryServiceName}", "service2": "${k8s.stageServiceName}" });
+    let properties =
+        json!({ "service1": "${k8s.primaryServiceName}", "service2": "${k8s.stageServiceName}" });
     step("KUBERNETES_SWAP_SERVICE_SELECTORS", "Swap Primary with Stage", properties)
 }
 
