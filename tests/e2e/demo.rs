@@ -80,13 +80,13 @@ async fn on_two_clusters_the_last_one_alone_goes_back() -> Result<()> {
 }
 
 #[tokio::test]
-async fn an_interruption_removes_the_namespaces_of_one_cluster() -> Result<()> {
+async fn an_interruption_in_the_middle_of_a_rollout_removes_the_namespaces() -> Result<()> {
     let east = cluster::one()?;
     let mut command = Command::new(crate::BINARY);
     command.args(["demo", "--kubeconfig", &argument(&east)]).stdin(Stdio::null());
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).spawn()?;
     let run = async {
-        let said = until(&mut child, "1. Release 1.0 goes to east, east-2").await?;
+        let said = until(&mut child, "2. Release 2.0 names an image for east-2").await?;
         interrupt(&child)?;
         let status = child.wait().await?;
         ensure!(status.code() == Some(130), "{status}: {said}");
