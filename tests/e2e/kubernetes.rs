@@ -1,5 +1,11 @@
 //! The same workflow in every cluster: the real binary on two real API servers, looked at with `kubectl`.
 
-mod cluster_tree;
+mod blue_green;
+mod canary;
+pub mod cluster_tree;
+mod crash;
+mod ownership;
 mod rolling;
-mod world;
+mod starts;
+mod steps;
+pub mod world;

@@ -136,8 +136,8 @@ pub fn on_cluster(kind: &str, steps: &[Value], undo: &[Value]) -> Workflow {
 /// A workflow of phases on clusters, rolled back on failures of every class.
 pub fn on_clusters(kind: &str, phases: &[Phase]) -> Workflow {
     let strategy = json!({ "executionScope": "WORKFLOW", "repairActionCode": "ROLLBACK_WORKFLOW", "retryCount": 0,
-        "failureTypes": ["APPLICATION_ERROR", "CONNECTIVITY_ERROR", "AUTHENTICATION_ERROR", "VERIFICATION_FAILURE",
-            "TIMEOUT_ERROR", "DELEGATE_PROVISIONING_ERROR"] });
+        "failureTypes": ["APPLICATION_ERROR", "CONNECTIVITY", "AUTHENTICATION",
+            "VERIFICATION_FAILURE", "TIMEOUT_ERROR", "DELEGATE_ERROR"] });
     workflow(phases).with(json!({ "type": kind, "failureStrategies": [strategy] }))
 }
 
@@ -194,4 +194,14 @@ pub fn scale(workload: &str, instances: &str, unit: &str) -> Value {
     let properties = json!({ "workload": workload, "instances": instances, "instanceUnitType": unit,
         "stateTimeoutInMinutes": 2 });
     step("K8S_SCALE", "Scale", properties)
+}
+
+/// A step under another name.
+pub fn named(name: &str, step: Value) -> Value {
+    with(step, json!({ "name": name }))
+}
+
+/// A script on the delegate with the kubeconfig of its phase.
+pub fn with_kubeconfig(name: &str, text: &str) -> Value {
+    crate::tree::script(name, &format!("set -e\nexport KUBECONFIG=${{HARNESS_KUBE_CONFIG_PATH}}\n{text}"))
 }

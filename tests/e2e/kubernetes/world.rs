@@ -60,7 +60,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn new(cluster: Arc<Cluster>, prefix: &str) -> Result<Self> {
+    /// A new one, whose name begins so.
+    pub fn new(cluster: Arc<Cluster>, prefix: &str) -> Result<Self> {
         let namespace = cluster.namespace(prefix)?;
         Ok(Self { cluster, namespace })
     }

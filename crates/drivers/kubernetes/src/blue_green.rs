@@ -67,14 +67,19 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
     let checked = check(job, &planned.objects, skip_dry_run).await?;
     let color = Some(planned.color);
     release::begin(job, Action::BlueGreen, next.number, color, &checked, &BTreeSet::new()).await?;
-    let workload = match roll(job, &planned, &checked).await {
-        Ok(workload) => workload,
+    let plain = |value: &str| OutputValue { value: value.to_owned(), secret: false, sealed: None };
+    let outputs = Outputs::from([
+        (output::PRIMARY_SERVICE.to_owned(), plain(&planned.primary)),
+        (output::STAGE_SERVICE.to_owned(), plain(&planned.stage)),
+    ]);
+    job.say(&outputs);
+    match roll(job, &planned, &checked).await {
+        Ok(steady) => release::succeeded(job, &steady).await?,
         Err(failure) => {
             release::failed(job).await;
             return Err(failure);
         }
-    };
-    release::succeeded(job, &workload).await?;
+    }
     let line = format!(
         "release {}: {} is steady behind Service/{}; Service/{} serves {}",
         next.number,
@@ -84,11 +89,7 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
         planned.serving.as_deref().unwrap_or(planned.color)
     );
     job.note(WRAP_UP, &line).await;
-    let plain = |value: String| OutputValue { value, secret: false, sealed: None };
-    Ok(Outputs::from([
-        (output::PRIMARY_SERVICE.to_owned(), plain(planned.primary)),
-        (output::STAGE_SERVICE.to_owned(), plain(planned.stage)),
-    ]))
+    Ok(outputs)
 }
 
 /// Tries the objects. Those of an old set that will be cleaned away are tried under another name: what cannot be changed of the old ones does
@@ -113,13 +114,12 @@ async fn check(job: &Job<'_>, objects: &[Object], skip_dry_run: bool) -> Result<
     Ok(checked)
 }
 
-async fn roll(job: &Job<'_>, planned: &Planned, checked: &[Checked]) -> Result<Object, Failure> {
+async fn roll(job: &Job<'_>, planned: &Planned, checked: &[Checked]) -> Result<Vec<Object>, Failure> {
     clean(job, planned.workload.namespace.as_deref(), planned.serving.as_deref()).await?;
     for one in checked {
         apply::apply(&job.cluster, one, job.context).await?;
     }
-    let waited = steady::wait(&job.cluster, std::slice::from_ref(&planned.workload), job.context).await?;
-    Ok(waited.into_iter().next().unwrap_or_else(|| Object(Value::Null)))
+    steady::wait(&job.cluster, std::slice::from_ref(&planned.workload), job.context).await
 }
 
 /// Turns the objects of the manifests into those of a set. `begun`: the colour that this task has deployed when it was performed before.

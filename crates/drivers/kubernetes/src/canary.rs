@@ -46,27 +46,26 @@ pub async fn canary(
     let release = &job.kubernetes.release;
     let checked = apply::check(&job.cluster, &planned.objects, release, skip_dry_run, job.context).await?;
     release::begin(job, Action::Canary, next.number, None, &checked, &planned.versioned).await?;
-    let steady = roll(job, &checked, &planned.canary).await;
-    let workload = match steady {
-        Ok(workload) => workload,
+    let name = planned.canary.to_string();
+    let value = OutputValue { value: name.clone(), secret: false, sealed: None };
+    let outputs = Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]);
+    job.say(&outputs);
+    match roll(job, &checked, &planned.canary).await {
+        Ok(steady) => release::succeeded(job, &steady).await?,
         Err(failure) => {
             release::failed(job).await;
             return Err(failure);
         }
-    };
-    release::succeeded(job, &workload).await?;
-    let name = planned.canary.to_string();
+    }
     job.note(WRAP_UP, &format!("release {}: {name} is steady", next.number)).await;
-    let value = OutputValue { value: name, secret: false, sealed: None };
-    Ok(Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]))
+    Ok(outputs)
 }
 
-async fn roll(job: &Job<'_>, checked: &[Checked], canary: &Resource) -> Result<Object, Failure> {
+async fn roll(job: &Job<'_>, checked: &[Checked], canary: &Resource) -> Result<Vec<Object>, Failure> {
     for one in checked {
         apply::apply(&job.cluster, one, job.context).await?;
     }
-    let waited = steady::wait(&job.cluster, std::slice::from_ref(canary), job.context).await?;
-    Ok(waited.into_iter().next().unwrap_or_else(|| Object(Value::Null)))
+    steady::wait(&job.cluster, std::slice::from_ref(canary), job.context).await
 }
 
 /// Turns the objects of the manifests into those of a canary.

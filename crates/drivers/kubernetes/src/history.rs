@@ -406,7 +406,7 @@ mod tests {
                 namespace: Some("n".repeat(63)),
                 name: format!("{}-{index}", "x".repeat(100)),
             },
-            existed: index % 2 == 0,
+            existed: index.is_multiple_of(2),
             versioned: true,
             revision: None,
             digest: Some("d".repeat(16)),
@@ -414,7 +414,7 @@ mod tests {
         Record {
             number,
             task: TaskId::derived(&[&number.to_string()]),
-            execution: Some(ExecutionId::from(if number % 2 == 0 { "even" } else { "odd" })),
+            execution: Some(ExecutionId::from(if number.is_multiple_of(2) { "even" } else { "odd" })),
             step: "Roll".to_owned(),
             action,
             status,

@@ -1,7 +1,7 @@
 //! A task on a cluster: its connection, its manifests, and what is done by action.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -29,6 +29,9 @@ const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// What a task keeps of its time to end by itself and say why: at most this, and a twentieth.
 const LONGEST_MARGIN: Duration = Duration::from_secs(2);
 
+/// Bytes of manifests that an export step hands on: they travel with every task that inherits them.
+const EXPORT_LIMIT: usize = 1 << 20;
+
 /// A task that is being done.
 pub struct Job<'a> {
     /// The task.
@@ -43,6 +46,8 @@ pub struct Job<'a> {
     pub place: Place,
     /// Helm, where it is installed.
     pub helm: Option<&'a Helm>,
+    /// What is true however the task ends.
+    said: &'a Mutex<Outputs>,
 }
 
 /// Does a task to its outcome.
@@ -57,12 +62,14 @@ pub async fn perform(
     let total = Duration::from_millis(task.timeout_ms);
     let margin = LONGEST_MARGIN.min(total / 20);
     let deadline = Instant::now() + total.saturating_sub(margin);
-    let work = run(clusters, helm, task, kubernetes, context, deadline).boxed();
+    let said = Mutex::new(Outputs::new());
+    let time = (deadline, margin * 4 / 5);
+    let work = run(clusters, helm, task, kubernetes, context, time, &said).boxed();
     let ended = tokio::select! {
         biased;
         () = context.cancel.cancelled() => None,
-        // What the work does after its deadline (write down that it failed) has half of the margin.
-        ended = timeout_at(deadline + margin / 2, work) => Some(ended),
+        // What the work does after its deadline (write down that it failed) has most of the margin.
+        ended = timeout_at(deadline + margin * 9 / 10, work) => Some(ended),
     };
     let mut outcome = match ended {
         None => Outcome::of(TaskResult::Cancelled),
@@ -70,6 +77,9 @@ pub async fn perform(
         Some(Ok(Err(failure))) => Outcome::failed(failure),
         Some(Err(_)) => Outcome::failed(late(task)),
     };
+    if outcome.result != TaskResult::Succeeded {
+        outcome.outputs = said.into_inner().unwrap_or_else(PoisonError::into_inner);
+    }
     (outcome.started_at, outcome.ended_at) = (started_at, now());
     outcome
 }
@@ -80,9 +90,11 @@ async fn run(
     task: &Task,
     kubernetes: &KubernetesTask,
     context: &Context,
-    deadline: Instant,
+    time: (Instant, Duration),
+    said: &Mutex<Outputs>,
 ) -> Result<Outputs, Failure> {
-    Job::begin(clusters, helm, task, kubernetes, context, deadline).await?.act().await
+    let job = Job::begin(clusters, task, kubernetes, context, time, said).await?;
+    Job { helm, ..job }.act().await
 }
 
 fn late(task: &Task) -> Failure {
@@ -108,7 +120,8 @@ pub async fn probe(
     let deadline = Instant::now() + PROBE_LIMIT;
     let look = async {
         let resolver = context.resolver.as_ref();
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let time = (deadline, Duration::ZERO);
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         record::read(&cluster, &Place::of(&kubernetes.namespace, &kubernetes.release)).await
     };
     // A cluster that cannot be asked now is asked again by performing, which goes on where it was left.
@@ -125,17 +138,22 @@ pub async fn probe(
 impl<'a> Job<'a> {
     async fn begin(
         clusters: &Arc<Clusters>,
-        helm: Option<&'a Helm>,
         task: &'a Task,
         kubernetes: &'a KubernetesTask,
         context: &'a Context,
-        deadline: Instant,
+        time: (Instant, Duration),
+        said: &'a Mutex<Outputs>,
     ) -> Result<Self, Failure> {
         let resolver = context.resolver.as_ref();
         label::check_release(&kubernetes.release)?;
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         let place = Place::of(&kubernetes.namespace, &kubernetes.release);
-        Ok(Self { task, kubernetes, context, cluster, place, helm })
+        Ok(Self { task, kubernetes, context, cluster, place, helm: None, said })
+    }
+
+    /// Says what holds from now on, even when the task fails or is stopped later: a rollback finds by it what is in the cluster.
+    pub fn say(&self, outputs: &Outputs) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(outputs.clone());
     }
 
     async fn act(&self) -> Result<Outputs, Failure> {
@@ -191,8 +209,15 @@ impl<'a> Job<'a> {
     /// The output of an export step: the rendered text, sealed when a secret is in it.
     ///
     /// # Errors
-    /// It cannot be sealed.
+    /// It is too large, or cannot be sealed.
     pub async fn exported(&self, rendering: Rendering) -> Result<Outputs, Failure> {
+        if rendering.text.len() > EXPORT_LIMIT {
+            let bytes = rendering.text.len();
+            let message =
+                format!("the rendered manifests have {bytes} bytes, {EXPORT_LIMIT} can be exported");
+            return Err(Failure::new(FailureClass::Application, code!("K8S_MANIFESTS_TOO_LARGE"), message)
+                .hint("let the steps render the manifests themselves"));
+        }
         let value = match rendering.secret {
             true => {
                 let sealed = self.context.resolver.seal(output::MANIFESTS, &rendering.text).await?;

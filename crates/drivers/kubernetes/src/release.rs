@@ -87,18 +87,22 @@ fn overtaken(job: &Job<'_>) -> Failure {
     .hint("give every infrastructure definition a release name of its own, or let deployments wait for each other")
 }
 
-/// Writes down that the release is done; `workload` as it is now.
+/// Writes down that the release is done, with the revisions of its workloads as they are now.
 ///
 /// # Errors
-/// The history cannot be written.
-pub async fn succeeded(job: &Job<'_>, workload: &Object) -> Result<(), Failure> {
-    let resource = workload.resource();
-    let revision = revision(&job.cluster, workload).await?;
+/// The cluster cannot be asked, or the history not be written.
+pub async fn succeeded(job: &Job<'_>, workloads: &[Object]) -> Result<(), Failure> {
+    let mut revisions = Vec::with_capacity(workloads.len());
+    for workload in workloads {
+        revisions.push((workload.resource(), revision(&job.cluster, workload).await?));
+    }
     record::update(&job.cluster, &job.place, |history| {
         if let Some(stored) = history.of_task_mut(&job.task.id) {
             stored.end(Status::Succeeded, now());
-            if let Some(object) = stored.object_mut(&resource) {
-                object.revision.clone_from(&revision);
+            for (resource, revision) in &revisions {
+                if let Some(object) = stored.object_mut(resource) {
+                    object.revision.clone_from(revision);
+                }
             }
         }
         Ok(())

@@ -355,12 +355,12 @@ mod tests {
     fn the_newest_two_successes_keep_their_configuration() {
         use Status::{Failed, InProgress, RolledBack, Succeeded};
         let statuses = [Succeeded, Succeeded, RolledBack, InProgress, Failed, Succeeded, InProgress];
-        let mut history = History::default();
-        history.releases = statuses
+        let releases = statuses
             .into_iter()
             .enumerate()
             .map(|(index, status)| release(index as u64 + 1, status))
             .collect();
+        let history = History { releases, ..History::default() };
         let names: Vec<String> = superseded(&history).into_iter().map(|resource| resource.name).collect();
         assert_eq!(names, ["c-1", "c-3", "c-4", "c-5"]);
     }

@@ -61,7 +61,6 @@ impl Leg {
 
     /// The task of a step.
     pub fn task(&self, step: Step<'_>, action: KubernetesAction) -> Task {
-        let execution = ExecutionId::from(step.execution);
         let kubernetes = KubernetesTask {
             cluster: target(&self.cluster),
             namespace: self.namespace.clone(),
@@ -69,18 +68,7 @@ impl Leg {
             manifests: self.manifests.clone(),
             action,
         };
-        Task {
-            id: Task::id_of(&execution, step.key, step.attempt, Some(&self.namespace)),
-            kind: "K8S".into(),
-            class: Class::Probeable,
-            attempt: step.attempt,
-            step: Some(TaskStep { execution, step: step.key, name: "Step".to_owned(), instance: None }),
-            log: "log".into(),
-            timeout_ms: u64::try_from(STEP.as_millis()).unwrap(),
-            selectors: Vec::new(),
-            capabilities: Vec::new(),
-            payload: Payload::Kubernetes(Box::new(kubernetes)),
-        }
+        task(step, kubernetes)
     }
 
     /// Performs a task; its outcome and its log.
@@ -129,6 +117,23 @@ impl Leg {
     /// Values of a key of a service's selector.
     pub fn selects(&self, service: &str, key: &str) -> String {
         self.get("service", service)["spec"]["selector"][key].as_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// The task of a step.
+pub fn task(step: Step<'_>, kubernetes: KubernetesTask) -> Task {
+    let execution = ExecutionId::from(step.execution);
+    Task {
+        id: Task::id_of(&execution, step.key, step.attempt, Some(&kubernetes.namespace)),
+        kind: "K8S".into(),
+        class: Class::Probeable,
+        attempt: step.attempt,
+        step: Some(TaskStep { execution, step: step.key, name: "Step".to_owned(), instance: None }),
+        log: "log".into(),
+        timeout_ms: u64::try_from(STEP.as_millis()).unwrap(),
+        selectors: Vec::new(),
+        capabilities: Vec::new(),
+        payload: Payload::Kubernetes(Box::new(kubernetes)),
     }
 }
 
