@@ -110,7 +110,7 @@ fn a_list_of_names_rolls_out_on_both_clusters_and_only_the_failed_release_goes_b
             reason.message.contains("CrashLoopBackOff") && reason.message.contains("Deployment/web"),
             "{reason:?}"
         );
-        ensure!(reason.rollback == "SUCCEEDED", "{reason:?}");
+        ensure!(reason.rollback == "ROLLED_BACK", "{reason:?}");
         let log = shop.log(west).await?;
         ensure!(log.contains("Wait for Steady State") && log.contains("CrashLoopBackOff"), "{log}");
         ensure!(log.contains("release 2 goes back to release 1"), "{log}");
@@ -149,7 +149,7 @@ metadata:
   annotations: { harness.io/skip-versioning: \"true\" }
 data:
   image: ${artifact.metadata.image}
-  build: ${artifact.buildNo}
+  build: '${artifact.buildNo}'
   infra: ${infra.name}
   namespace: ${infra.kubernetes.namespace}
   colour: ${serviceVariable.colour}
@@ -206,9 +206,10 @@ data:
         let shop = Shop::open("Values").await?;
         let tree = shop
             .tree(&[("templates/says.yaml", TEMPLATE), ("off.yaml", "{{- if .Values.off }}\nnot: yaml: at all\n{{- end }}\n")])
-            .values("on: true\noff: false\ndeep: { a: service, b: service, c: service }\nlist: [s, s]\nbuild: ${artifact.buildNo}\n")
+            .values("on: true\noff: false\ndeep: { a: service, b: service, c: service }\nlist: [s, s]\nbuild: '${artifact.buildNo}'\n")
             .environment_values(None, "deep: { b: all, c: all }\nlist: [x]\n")
             .environment_values(Some(SERVICE), "deep: { c: \"own ${infra.name}\" }\n")
+            .kubernetes_service("other", &[])
             .environment_values(Some("other"), "deep: { a: wrong }\n")
             .workflow("roll", rolling());
         shop.tell(tree).await?;

@@ -34,13 +34,22 @@ pub fn progress(object: &Object) -> Progress {
     }
 }
 
-/// Ready and wanted pods of a workload, for people.
+/// How many pods of a workload are ready, for people: of a Deployment those of its newest template, as far as its status tells them from the old
+/// ones, which serve on while the new ones fail.
 #[must_use]
-pub fn counts(object: &Object) -> Option<(i64, i64)> {
+pub fn counts(object: &Object) -> Option<String> {
     let status = |key: &str| number(object, &["status", key]).unwrap_or(0);
+    let wanted = replicas(object);
     match (object.group(), object.kind()) {
-        ("apps", "DaemonSet") => Some((status("numberReady"), status("desiredNumberScheduled"))),
-        ("apps", "Deployment" | "StatefulSet") => Some((status("readyReplicas"), replicas(object))),
+        ("apps", "DaemonSet") => {
+            Some(format!("{} of {} pods ready", status("numberReady"), status("desiredNumberScheduled")))
+        }
+        ("apps", "StatefulSet") => Some(format!("{} of {wanted} pods ready", status("readyReplicas"))),
+        ("apps", "Deployment") => {
+            let (updated, old) = (status("updatedReplicas"), status("replicas") - status("updatedReplicas"));
+            let ready = (status("readyReplicas") - old).clamp(0, updated.max(0));
+            Some(format!("{ready} of {wanted} new pods ready"))
+        }
         _ => None,
     }
 }
@@ -216,6 +225,23 @@ mod tests {
 
     fn waiting(text: &str) -> Progress {
         Progress::Waiting(text.to_owned())
+    }
+
+    #[test]
+    fn old_pods_of_a_deployment_do_not_count_as_ready() {
+        let text = |status: Value| {
+            let metadata = json!({"name": "x"});
+            counts(&Object(
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": 2}, "status": status}),
+            ))
+            .unwrap()
+        };
+        let crash = json!({"replicas": 3, "updatedReplicas": 1, "readyReplicas": 2});
+        assert_eq!(text(crash), "0 of 2 new pods ready");
+        let half = json!({"replicas": 3, "updatedReplicas": 2, "readyReplicas": 2});
+        assert_eq!(text(half), "1 of 2 new pods ready");
+        assert_eq!(text(json!({"replicas": 2, "updatedReplicas": 2})), "0 of 2 new pods ready");
+        assert_eq!(text(json!({})), "0 of 2 new pods ready");
     }
 
     #[test]

@@ -231,7 +231,7 @@ impl Wait<'_> {
 
     async fn text(&mut self, why: &str) -> String {
         let ready = self.last.as_ref().and_then(counts);
-        let ready = ready.map(|(ready, of)| format!(" ({ready} of {of} pods ready)")).unwrap_or_default();
+        let ready = ready.map(|ready| format!(" ({ready})")).unwrap_or_default();
         // Without an answer in time the reasons that were told must do.
         let asked = timeout_at(self.cluster.deadline(), self.why()).await;
         let mut reasons = asked.unwrap_or_default();
