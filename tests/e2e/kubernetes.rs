@@ -2,10 +2,10 @@
 
 mod blue_green;
 mod canary;
-pub mod cluster_tree;
 mod crash;
 mod ownership;
 mod rolling;
 mod starts;
 mod steps;
-pub mod world;
+mod way_back;
+mod world;

@@ -206,7 +206,7 @@ data:
         let shop = Shop::open("Values").await?;
         let tree = shop
             .tree(&[("templates/says.yaml", TEMPLATE), ("off.yaml", "{{- if .Values.off }}\nnot: yaml: at all\n{{- end }}\n")])
-            .values("on: true\noff: false\ndeep: { a: service, b: service, c: service }\nlist: [s, s]\nbuild: ${artifact.buildNo}\n")
+            .values("on: true\noff: false\ndeep: { a: service, b: service, c: service }\nlist: [s, s]\nbuild: '${artifact.buildNo}'\n")
             .environment_values(None, "deep: { b: all, c: all }\nlist: [x]\n")
             .environment_values(Some(SERVICE), "deep: { c: \"own ${infra.name}\" }\n")
             .kubernetes_service("other", &[])

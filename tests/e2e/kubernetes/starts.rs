@@ -6,7 +6,7 @@ use anyhow::ensure;
 use manifold_testkit::server::{Server, string};
 use serde_json::json;
 
-use super::cluster_tree::{DEPLOYMENT, ENVIRONMENT, rolling};
+use super::cluster_tree::{DEPLOYMENT, ENVIRONMENT, on_cluster, rollback, rolling, rollout, with_kubeconfig};
 use super::world::{SHIP, Shop, introduce};
 use crate::BINARY;
 use crate::shared::run;
@@ -150,5 +150,31 @@ fn a_service_infrastructure_of_an_old_tree_is_deployed_to() {
             ensure!(place.serving("app=web")? == ["v1"]);
         }
         shop.west.ensure_history(&["SUCCEEDED"])
+    });
+}
+
+#[test]
+fn a_cluster_of_the_delegate_itself_is_reached_by_its_own_kubeconfig() {
+    run(async {
+        let (east, _) = manifold_testkit::cluster::pair()?;
+        let kubeconfig = east.kubeconfig().to_string_lossy().into_owned();
+        let server = Arc::new(Server::start(BINARY, &["--kubeconfig", &kubeconfig]).await?);
+        let shop = Shop::open_on(server, "OwnAccess")?;
+        for place in shop.places() {
+            introduce(&shop.server, &place.cluster).await?;
+        }
+        let note = shop.noting("${infra.name} $(kubectl get deployment web -o jsonpath={.spec.replicas})");
+        let steps = [rollout(json!({})), with_kubeconfig("Look", &note)];
+        let own =
+            json!({ "type": "KUBERNETES_CLUSTER", "useKubernetesDelegate": true, "skipValidation": true });
+        let tree = shop
+            .tree(&[("web.yaml", DEPLOYMENT)])
+            .account_file("Cloud Providers/east.yaml", own)
+            .workflow("roll", on_cluster("ROLLING", &steps, &[rollback()]));
+        shop.tell(tree).await?;
+        shop.arrives("v1").await?;
+        ensure!(shop.ledger() == ["east 2", "west 2"], "{:?}", shop.ledger());
+        ensure!(shop.east.serving("app=web")? == ["v1"]);
+        Ok(())
     });
 }

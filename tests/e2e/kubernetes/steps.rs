@@ -112,6 +112,84 @@ fn exported_manifests_are_deployed_by_the_step_that_inherits_them() {
 }
 
 #[test]
+fn a_file_that_is_applied_has_the_values_of_its_step_last() {
+    const TEMPLATE: &str = "\
+# harness.io/skip-file-for-deploy
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: tuned }
+data: { a: '{{ .Values.a }}', b: '{{ .Values.b }}' }
+";
+    const RAW: &str = "\
+# harness.io/skip-file-for-deploy
+apiVersion: v1
+kind: ConfigMap
+metadata: { name: raw }
+data: { text: '{{ .Values.a }} ${infra.name}' }
+";
+    run(async {
+        let shop = Shop::open("Inline").await?;
+        let tuned = apply(
+            "extra",
+            json!({ "inlineOverride": "b: step ${infra.name}\n", "skipSteadyStateCheck": true }),
+        );
+        let raw = named("Apply Raw", apply("raw.yaml", json!({ "skipRendering": true, "skipDryRun": true })));
+        let tree = shop
+            .tree(&[("extra/tuned.yaml", TEMPLATE), ("raw.yaml", RAW)])
+            .values("a: service\nb: service\n")
+            .workflow("roll", on_cluster("BASIC", &[tuned, raw], &[]));
+        shop.tell(tree).await?;
+        let shipped = shop.ship("").await?;
+        shop.ensure_legs(&shipped, &["SUCCESS", "SUCCESS"]).await?;
+        for place in shop.places() {
+            let name = place.cluster.name();
+            let tuned = place.get("configmap", "tuned")?;
+            ensure!(tuned["data"] == json!({ "a": "service", "b": format!("step {name}") }), "{tuned}");
+            let raw = place.get("configmap", "raw")?;
+            ensure!(raw["data"]["text"] == json!(format!("{{{{ .Values.a }}}} {name}")), "{raw}");
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_secret_in_a_manifest_arrives_and_is_read_nowhere_else() {
+    const SECRET: &str = "\
+apiVersion: v1
+kind: Secret
+metadata: { name: login }
+stringData: { password: '${secrets.getValue(\"shop password\")}' }
+";
+    const WORD: &str = "correct-horse-battery-staple";
+    run(async {
+        let shop = Shop::open("Hidden").await?;
+        let secret = json!({ "secretType": "ENCRYPTED_TEXT",
+            "encryptedText": { "name": "shop password", "value": WORD } });
+        let query = "mutation($i: CreateSecretInput!) { createSecret(input: $i) { secret { id } } }";
+        shop.server.data_of(query, json!({ "i": secret })).await?;
+        let show = crate::tree::script("Show", "printf '%s\\n' '${k8sResources.manifests}'");
+        let steps = [
+            named("Export", rollout(json!({ "exportManifests": true }))),
+            show,
+            named("Deploy", rollout(json!({ "inheritManifests": true }))),
+        ];
+        let tree = shop
+            .tree(&[("login.yaml", SECRET)])
+            .workflow("roll", on_cluster("ROLLING", &steps, &[rollback()]));
+        shop.tell(tree).await?;
+        let shipped = shop.ship("").await?;
+        shop.ensure_legs(&shipped, &["SUCCESS", "SUCCESS"]).await?;
+        for place in shop.places() {
+            let found = place.get("secret", "login-1")?;
+            ensure!(found["data"]["password"] == "Y29ycmVjdC1ob3JzZS1iYXR0ZXJ5LXN0YXBsZQ==", "{found}");
+            let leg = shipped.leg(place.cluster.name())?;
+            crate::site::ensure_hidden(&shop.server, leg, &shop.log(leg).await?, WORD).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
 fn configuration_that_is_not_versioned_stays_as_the_failed_release_left_it() {
     run(async {
         let shop = Shop::open("Unversioned").await?;

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::connect::{Clusters, Link, Watcher};
+use crate::connect::{Clusters, Link};
 use crate::discovery::{ApiKind, GroupList, ResourceList, root, well_known};
 use crate::limits::{
     ANSWER_LIMIT, AT_ONCE, FIRST_PAUSE, LIST_LIMIT, LONGEST_PAUSE, LONGEST_RETRY_AFTER, PAGE, REQUEST_LIMIT,
@@ -380,17 +380,17 @@ impl Cluster {
         let params = WatchParams::default().fields(&format!("metadata.name={}", resource.name));
         let built = Build::new(path).watch(&params, version);
         let request = built.map_err(|error| self.bug(&doing, &error.to_string()))?;
-        let Watcher { client, place } =
-            self.link.watcher().map_err(|error| self.bug(&doing, &error.to_string()))?;
-        let opened = timeout(self.limit(), client.request_events::<Value>(request)).await;
+        let line = self.link.watcher().map_err(|error| self.bug(&doing, &error.to_string()))?;
+        let asked = line.through(async |client| client.request_events::<Value>(request).await);
+        let opened = timeout(self.limit(), asked).await;
         let events = match opened {
             Ok(Ok(events)) => events,
             Ok(Err(error)) => return Err(self.explain(Trouble::Failed(broken(&self.name, &error)), &doing)),
             Err(_) => return Err(self.silent()),
         };
-        // The place on the connection is held as long as the stream is.
+        // The connection is held as long as the stream is.
         Ok(Box::pin(StreamExt::map(events, move |event| {
-            let _held = &place;
+            let _held = &line;
             event
         })))
     }
@@ -477,8 +477,12 @@ impl Cluster {
 
     async fn attempt(&self, request: Ask) -> Result<Answer, Broken> {
         let lost = |error: &kube::Error| Broken::of(broken(&self.name, error));
-        let response =
-            self.link.client().send(request.map(Body::from)).await.map_err(|error| lost(&error))?;
+        let response = self
+            .link
+            .line()
+            .through(async |client| client.send(request.map(Body::from)).await)
+            .await
+            .map_err(|error| lost(&error))?;
         let (parts, body) = response.into_parts();
         let read = Limited::new(body, ANSWER_LIMIT).collect().await;
         let retry_after = parts.headers.get(http::header::RETRY_AFTER);

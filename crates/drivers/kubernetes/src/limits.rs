@@ -24,6 +24,8 @@ pub const PAGE: u32 = 250;
 pub const LIST_LIMIT: usize = 10_000;
 /// Watches on one connection: below the smallest number of streams that servers allow (Go's default is 250).
 pub const WATCHES_A_CONNECTION: usize = 100;
+/// How long the first request of a connection goes alone.
+pub const FIRST_ALONE: Duration = Duration::from_secs(2);
 /// Clusters (with credentials) whose connections are kept.
 pub const CLUSTERS_KEPT: usize = 256;
 /// How long connections with the same credentials are taken for new tasks.

@@ -40,26 +40,31 @@ pub async fn wait(
     let one = |(index, resource)| one(cluster, context, end, index, resource).boxed();
     let mut waits: FuturesUnordered<_> = resources.iter().enumerate().map(one).collect();
     let mut steady: Vec<Option<Object>> = vec![None; resources.len()];
-    let mut late: Option<Failure> = None;
+    let mut late = Vec::new();
     while let Some((index, ended)) = waits.next().await {
         match ended {
             Ok(object) => steady.get_mut(index).map(|place| *place = Some(object)).unwrap_or_default(),
             // All others are late in the same moment: the text has them all.
-            Err(failure) if failure.class == FailureClass::Timeout => {
-                late = Some(match late {
-                    Some(first) => {
-                        Failure { message: format!("{}; {}", first.message, failure.message), ..first }
-                    }
-                    None => failure,
-                });
-            }
+            Err(failure) if failure.class == FailureClass::Timeout => late.push(failure),
             Err(failure) => return Err(failure),
         }
     }
-    match late {
+    match together(late) {
         Some(failure) => Err(failure),
         None => Ok(steady.into_iter().flatten().collect()),
     }
+}
+
+/// One failure of all that are late; the log has those that the text leaves out.
+fn together(mut late: Vec<Failure>) -> Option<Failure> {
+    let more = late.len().saturating_sub(REASONS_TOLD);
+    late.truncate(REASONS_TOLD);
+    let texts: Vec<&str> = late.iter().map(|failure| failure.message.as_str()).collect();
+    let mut message = texts.join("; ");
+    if more > 0 {
+        message.push_str(&format!("; and {more} more"));
+    }
+    late.into_iter().next().map(|first| Failure { message, ..first })
 }
 
 async fn one(

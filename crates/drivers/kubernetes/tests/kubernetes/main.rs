@@ -12,4 +12,5 @@ mod promises;
 mod rendering;
 mod rollout;
 mod suites;
+mod waits;
 mod world;
