@@ -74,6 +74,10 @@ fn recorded(checked: &Checked, versioned: bool, before: &Record) -> Recorded {
     Recorded {
         existed: known.map_or(checked.existed, |known| known.existed),
         revision: known.and_then(|known| known.revision.clone()),
+        before: match known {
+            Some(known) => known.before.clone(),
+            None => checked.revision.clone(),
+        },
         digest: digest(&checked.object),
         versioned,
         resource,

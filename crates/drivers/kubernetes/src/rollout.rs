@@ -276,7 +276,14 @@ mod tests {
             namespace: Some("n".to_owned()),
             name: format!("c-{number}"),
         };
-        let object = Recorded { resource, existed: false, versioned: true, revision: None, digest: None };
+        let object = Recorded {
+            resource,
+            existed: false,
+            versioned: true,
+            revision: None,
+            before: None,
+            digest: None,
+        };
         Record {
             number,
             task: TaskId::from(number.to_string().as_str()),
