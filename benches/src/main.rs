@@ -1,8 +1,11 @@
 //! Measures the product against a baseline in the same run and prints ratios (`docs/performance.md`). Nothing here is a test: machines differ,
 //! and a figure that is worse than its target is something to look into, not a failure.
 //!
-//! `cargo xtask bench [legs|ssh|start|steps|plan]`
+//! `cargo xtask bench [legs|ssh|start|steps|plan|kubernetes|watches]`
 
+mod kube_client;
+mod kubernetes;
+mod kubernetes_tree;
 mod legs;
 mod plan;
 mod process;
@@ -11,12 +14,14 @@ mod ssh;
 mod start;
 mod steps;
 mod tree;
+mod watches;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str = "usage: manifold-bench [legs [N] | ssh [N] | start | steps [N] | plan]";
+const USAGE: &str =
+    "usage: manifold-bench [legs [N] | ssh [N] | start | steps [N] | plan | kubernetes [N] | watches [N]]";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -31,6 +36,10 @@ async fn main() -> Result<()> {
         ["start"] => start::measure(&binary()?).await,
         ["steps"] => steps::measure(steps::LEGS).await.map(drop),
         ["steps", count] => steps::measure(number(count)?).await.map(drop),
+        ["kubernetes"] => kubernetes::measure(&binary()?, kubernetes::NAMESPACES).await,
+        ["kubernetes", count] => kubernetes::measure(&binary()?, number(count)?).await,
+        ["watches"] => watches::measure(&binary()?, watches::LEGS).await,
+        ["watches", count] => watches::measure(&binary()?, number(count)?).await,
         ["plan"] => plan::measure(),
         _ => bail!(USAGE),
     }
@@ -42,7 +51,9 @@ async fn all() -> Result<()> {
     plan::measure()?;
     steps::measure(steps::LEGS).await?;
     legs::measure(&binary, legs::LEGS).await?;
-    ssh::measure(&binary, ssh::HOSTS).await
+    ssh::measure(&binary, ssh::HOSTS).await?;
+    kubernetes::measure(&binary, kubernetes::NAMESPACES).await?;
+    watches::measure(&binary, watches::LEGS).await
 }
 
 /// The product's binary, built beside this one.

@@ -27,8 +27,21 @@ pub fn cpu(pid: u32) -> Result<Duration> {
 /// # Errors
 /// There is no such process.
 pub fn peak_memory(pid: u32) -> Result<f64> {
+    status(pid, "VmHWM:")
+}
+
+/// Memory that a process has resident, MiB.
+///
+/// # Errors
+/// There is no such process.
+pub fn memory(pid: u32) -> Result<f64> {
+    status(pid, "VmRSS:")
+}
+
+fn status(pid: u32, key: &str) -> Result<f64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read a process's memory")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
-    let kib: f64 = line.trim().trim_end_matches("kB").trim().parse().context("read VmHWM")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(key)).with_context(|| format!("no {key}"))?;
+    let kib: f64 =
+        line.trim().trim_end_matches("kB").trim().parse().with_context(|| format!("read {key}"))?;
     Ok(kib / 1024.0)
 }

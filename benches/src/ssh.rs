@@ -271,6 +271,7 @@ async fn one_host(
                 script: Zeroizing::new(script),
                 language: Language::Bash,
                 directory: Directory::Login,
+                kubeconfig: None,
                 environment: Vec::new(),
                 outputs: Vec::new(),
                 keeps_environment: false,

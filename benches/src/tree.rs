@@ -39,7 +39,8 @@ pub fn application(steps: &str, infrastructures: &[(String, Vec<String>)]) -> Ve
     files
 }
 
-const PIPELINE_YAML: &str = "harnessApiVersion: '1.0'
+/// The pipeline of every application.
+pub const PIPELINE_YAML: &str = "harnessApiVersion: '1.0'
 type: PIPELINE
 pipelineStages:
 - type: ENV_STATE

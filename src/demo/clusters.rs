@@ -7,11 +7,9 @@ mod provider;
 mod sites;
 mod story;
 
-use std::panic::AssertUnwindSafe;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use futures::FutureExt;
 use manifold_cli::client::Client;
 use serde_json::json;
 
@@ -60,13 +58,8 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     let place = tempfile::Builder::new().prefix("manifold-demo-").tempdir().context("make a folder")?;
     let mut interrupts = Interrupts::listen()?;
     let mut server = None;
-    let play = play(flags, &providers, &namespaces, place.path(), &mut server);
     let mut ending = tokio::select! {
-        // A reader of our output who has gone makes a print panic: that, too, leaves nothing behind.
-        played = AssertUnwindSafe(play).catch_unwind() => match played {
-            Ok(as_told) => as_told.map(Ending::told),
-            Err(_) => Err(anyhow::anyhow!("the demonstration broke off")),
-        },
+        as_told = play(flags, &providers, &namespaces, place.path(), &mut server) => as_told.map(Ending::told),
         () = interrupts.next() => Ok(Ending::Interrupted),
     };
     if let (Some(server), Ok(Ending::AsTold | Ending::NotAsTold), false) = (&mut server, &ending, flags.once)
@@ -103,9 +96,9 @@ async fn play(
     namespaces.make().await?;
     let settings = settings(flags, place, Vec::new())?;
     let server = server.insert(server::start(settings).await.context("start the server")?);
-    println!("the server listens on http://{}", server.address);
+    say!("the server listens on http://{}", server.address);
     let as_told = deploy(server, providers, namespaces).await?;
-    println!("{}", if as_told { "\nall went as told" } else { "\nnot all went as told" });
+    say!("{}", if as_told { "\nall went as told" } else { "\nnot all went as told" });
     if !flags.once {
         where_to_look(server, namespaces);
     }
@@ -129,7 +122,7 @@ async fn deploy(server: &Server, providers: &[Provider], namespaces: &Namespaces
     }
     let files = documents(providers, namespaces);
     let report = manifold_cli::import::import(&client, files).await.context("import the application")?;
-    println!("{} documents of the application Shop are imported", report.written);
+    say!("{} documents of the application Shop are imported", report.written);
     story::tell(&client, namespaces).await
 }
 
@@ -161,9 +154,9 @@ fn documents(providers: &[Provider], namespaces: &Namespaces) -> Vec<(String, Ve
 fn where_to_look(server: &Server, namespaces: &Namespaces) {
     let names: Vec<&str> = namespaces.sites.iter().map(|site| site.name.as_str()).collect();
     super::where_to_look(server, &names);
-    println!("\nand at the clusters:\n");
+    say!("\nand at the clusters:\n");
     for site in &namespaces.sites {
-        println!("  {} get deployments,pods,configmaps", namespaces.kubectl(site));
+        say!("  {} get deployments,pods,configmaps", namespaces.kubectl(site));
     }
-    println!("\nCtrl-C ends it and removes the namespaces.");
+    say!("\nCtrl-C ends it and removes the namespaces.");
 }

@@ -55,7 +55,7 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     let fleet = Fleet::start(&place.path().join("hosts"), &INFRASTRUCTURES, HOSTS)
         .await
         .context("start the fleet")?;
-    println!(
+    say!(
         "{} hosts of an SSH fleet listen on port {}, {HOSTS} in each of {}",
         INFRASTRUCTURES.len() * usize::from(HOSTS),
         fleet.port,
@@ -65,7 +65,7 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
     folder::private_file(&known_hosts, fleet.known_hosts.as_bytes()).context("write the known hosts")?;
     let settings = settings(flags, place.path(), vec![known_hosts])?;
     let mut server = server::start(settings).await.context("start the server")?;
-    println!("the server listens on http://{}", server.address);
+    say!("the server listens on http://{}", server.address);
     let client = client(&server)?;
     prepare(&client, place.path(), &fleet).await?;
     let as_told = story::tell(&client, &fleet).await;
@@ -95,7 +95,7 @@ async fn prepare(client: &Client, place: &Path, fleet: &Fleet) -> Result<()> {
     make_credential(client, fleet).await.context("make the SSH credential")?;
     let files = documents(fleet, &releases);
     let report = manifold_cli::import::import(client, files).await.context("import the application")?;
-    println!("{} documents of the application Shop are imported", report.written);
+    say!("{} documents of the application Shop are imported", report.written);
     Ok(())
 }
 

@@ -12,8 +12,8 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str =
-    "usage: cargo xtask tidy [--fast] | test | schema [--check] | parts | bench [legs|ssh|start|steps|plan]";
+const USAGE: &str = "usage: cargo xtask tidy [--fast] | test | schema [--check] | parts | \
+    bench [legs|ssh|start|steps|plan|kubernetes|watches]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();

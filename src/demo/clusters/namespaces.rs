@@ -107,7 +107,7 @@ impl Namespaces {
                 let doing = format!("make the namespace {}", site.namespace);
                 return Err(said(cluster.explain(trouble, &doing)));
             }
-            println!("the namespace {} is made in {}", site.namespace, site.name);
+            say!("the namespace {} is made in {}", site.namespace, site.name);
         }
         Ok(())
     }
@@ -207,8 +207,8 @@ impl Namespaces {
     /// The cluster of an infrastructure, for as long as one purpose takes. Connections are shared.
     async fn cluster(&self, site: &Site, limit: Duration) -> Result<Cluster> {
         let target = self.targets.get(site.cluster).context("an infrastructure without a cluster")?;
-        let connected =
-            Cluster::connect(&self.connections, target, &self.secrets, Instant::now() + limit).await;
+        let time = (Instant::now() + limit, Duration::ZERO);
+        let connected = Cluster::connect(&self.connections, target, &self.secrets, time).await;
         connected.map_err(said)
     }
 

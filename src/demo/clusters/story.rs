@@ -30,7 +30,7 @@ const SECOND: Release = Release { number: "2.0", tag: "1.37.0" };
 pub async fn tell(client: &Client, namespaces: &Namespaces) -> Result<bool> {
     let names: Vec<&str> = namespaces.sites.iter().map(|site| site.name.as_str()).collect();
     let laggard = *names.last().context("no infrastructure")?;
-    println!("\n1. Release 1.0 goes to {}\n", names.join(", "));
+    say!("\n1. Release 1.0 goes to {}\n", names.join(", "));
     let first = ship(client, &names, FIRST.number).await?;
     let mut as_told = expect_legs(&first, "first", |_| true);
     as_told &= expect_images(namespaces, |_| &FIRST).await;
@@ -38,12 +38,12 @@ pub async fn tell(client: &Client, namespaces: &Namespaces) -> Result<bool> {
         return Ok(false);
     }
 
-    println!("\n2. Release 2.0 names an image for {laggard} that its nodes cannot pull\n");
+    say!("\n2. Release 2.0 names an image for {laggard} that its nodes cannot pull\n");
     let second = ship(client, &names, SECOND.number).await?;
     as_told &= expect_legs(&second, "second", |name| name != laggard);
     as_told &= expect_images(namespaces, |site| if site.name == laggard { &FIRST } else { &SECOND }).await;
     if as_told {
-        println!(
+        say!(
             "\n{laggard} could not pull the image of 2.0, rolled back alone and runs 1.0; the others run 2.0"
         );
     }
@@ -69,7 +69,7 @@ fn expect_legs(end: &End, which: &str, well: impl Fn(&str) -> bool) -> bool {
 
 /// Prints what every cluster runs and compares it with what it should.
 async fn expect_images(namespaces: &Namespaces, release: impl Fn(&Site) -> &'static Release) -> bool {
-    println!("\nAs the clusters themselves say:\n");
+    say!("\nAs the clusters themselves say:\n");
     let width = namespaces.sites.iter().map(|site| site.name.len()).max().unwrap_or_default();
     let mut as_told = true;
     for site in &namespaces.sites {
@@ -79,7 +79,7 @@ async fn expect_images(namespaces: &Namespaces, release: impl Fn(&Site) -> &'sta
             Ok(running) => {
                 let Running { image: runs, ready, wanted, page, pods, .. } = &running;
                 let name = &site.name;
-                println!("  {name:width$}  {runs}  {ready} of {wanted} pods ready  page {page:?}");
+                say!("  {name:width$}  {runs}  {ready} of {wanted} pods ready  page {page:?}");
                 let images: Vec<&str> = running.images.iter().map(String::as_str).collect();
                 let has = format!("{pods} pods of {} with the page {page:?}", images.join(" and "));
                 let otherwise =

@@ -13,25 +13,25 @@ const LAGGARD: &str = "ap";
 
 /// Deploys 1.0 everywhere, then 2.0; `Ok(false)` when the hosts do not run what they should.
 pub async fn tell(client: &Client, fleet: &Fleet) -> Result<bool> {
-    println!("\n1. Release 1.0 goes to {}\n", INFRASTRUCTURES.join(", "));
+    say!("\n1. Release 1.0 goes to {}\n", INFRASTRUCTURES.join(", "));
     let first = ship(client, &INFRASTRUCTURES, "1.0").await?.status;
     let mut as_told = expect(first == "SUCCESS", &format!("the first deployment ended {first}"));
     as_told &= expect_releases(fleet, |_| "1.0");
 
-    println!("\n2. Release 2.0 needs a currency service, which {LAGGARD} does not have yet\n");
+    say!("\n2. Release 2.0 needs a currency service, which {LAGGARD} does not have yet\n");
     withhold_currency_service(fleet)?;
     let second = ship(client, &INFRASTRUCTURES, "2.0").await?.status;
     as_told &= expect(second == "FAILED", &format!("the second deployment ended {second}"));
     as_told &= expect_releases(fleet, |infrastructure| if infrastructure == LAGGARD { "1.0" } else { "2.0" });
-    println!("\n{LAGGARD} failed its health check, rolled back alone and serves 1.0; the others keep 2.0");
+    say!("\n{LAGGARD} failed its health check, rolled back alone and serves 1.0; the others keep 2.0");
     Ok(as_told)
 }
 
 /// Says where to look at what happened.
 pub fn where_to_look(server: &Server, as_told: bool) {
-    println!("{}", if as_told { "all went as told" } else { "not all went as told" });
+    say!("{}", if as_told { "all went as told" } else { "not all went as told" });
     crate::demo::where_to_look(server, &["eu", "us"]);
-    println!("\nCtrl-C ends it and removes everything.");
+    say!("\nCtrl-C ends it and removes everything.");
 }
 
 fn withhold_currency_service(fleet: &Fleet) -> Result<()> {

@@ -12,8 +12,8 @@ use manifold_testkit::server::{Server, string, until};
 use serde_json::{Value, json};
 
 use super::cluster_tree::{
-    DEPLOYMENT, ENVIRONMENT, canary, canary_delete, cluster_phase, on_cluster, on_clusters, rollback, rolling,
-    rollout, scale, stage_deployment, swap,
+    DEPLOYMENT, ENVIRONMENT, canary, canary_delete, cluster_phase, on_cluster, on_clusters, rollback,
+    rolling, rollout, scale, stage_deployment, swap,
 };
 use super::world::{Place, SHIP, introduce};
 use crate::BINARY;
@@ -45,8 +45,15 @@ fn lasting(object: &Value, namespace: &str) -> Result<Value> {
     let revision = &object["metadata"]["annotations"]["deployment.kubernetes.io/revision"];
     let pod = &object["spec"]["template"]["spec"]["containers"][0];
     Ok(match string(object, "/kind")?.as_str() {
-        "Deployment" => json!(["Deployment", name, revision, pod, object["spec"]["replicas"],
-            object["status"]["readyReplicas"], object["status"]["updatedReplicas"]]),
+        "Deployment" => json!([
+            "Deployment",
+            name,
+            revision,
+            pod,
+            object["spec"]["replicas"],
+            object["status"]["readyReplicas"],
+            object["status"]["updatedReplicas"]
+        ]),
         // Their names are made of their templates, which hold the name of the release.
         "ReplicaSet" => {
             json!(["ReplicaSet", revision, pod["image"], pod["envFrom"], object["spec"]["replicas"]])
@@ -77,7 +84,8 @@ fn releases(text: &str, namespace: &str) -> Result<Value> {
 
 /// All that a namespace holds, but Pods.
 fn state(place: &Place) -> Result<Vec<String>> {
-    let text = place.kubectl(&["get", "deployments,replicasets,configmaps,secrets,services", "-o", "json"])?;
+    let text =
+        place.kubectl(&["get", "deployments,replicasets,configmaps,secrets,services", "-o", "json"])?;
     let all: Value = serde_json::from_str(&text)?;
     let own = |object: &&Value| object["metadata"]["name"] != "kube-root-ca.crt";
     let items = all["items"].as_array().context("no items")?;
@@ -259,8 +267,10 @@ impl Wire {
         let proxy = Proxy::start(&east, Front::Plain)?;
         let provider = json!({ "type": "KUBERNETES_CLUSTER", "authType": "SERVICE_ACCOUNT", "masterUrl": proxy.url(),
             "serviceAccountToken": "safeharness:east token", "skipValidation": true });
-        let (calm, wired) =
-            (Place::new(std::sync::Arc::clone(&east), name)?, Place::new(std::sync::Arc::clone(&east), name)?);
+        let (calm, wired) = (
+            Place::new(std::sync::Arc::clone(&east), name)?,
+            Place::new(std::sync::Arc::clone(&east), name)?,
+        );
         let application = Application::new("Storm")
             .on_kubernetes(manifests)
             .environment(ENVIRONMENT, &[])
@@ -297,8 +307,7 @@ impl Wire {
     async fn saw(&self, method: &str, part: &str, times: usize) -> Result<()> {
         until(&format!("{method} {part}"), SOON, async || {
             let seen = self.proxy.requests();
-            let of =
-                |one: &&_| is(one, method, part);
+            let of = |one: &&_| is(one, method, part);
             Ok((seen.iter().filter(of).count() >= times).then_some(()))
         })
         .await
@@ -400,8 +409,7 @@ fn a_percentage_is_taken_once_though_the_server_dies_before_it_hears_that_it_was
     run(async {
         let web = DEPLOYMENT.replace("replicas: 2", "replicas: 8");
         let flow = |folder: &std::path::Path| {
-            let steps =
-                [rollout(json!({})), gate(folder), scale("Deployment/web", "50", "PERCENTAGE")];
+            let steps = [rollout(json!({})), gate(folder), scale("Deployment/web", "50", "PERCENTAGE")];
             on_cluster("ROLLING", &steps, &[rollback()])
         };
         let mut wire = Wire::open("halves", &[("web.yaml", &web)], flow).await?;
@@ -411,7 +419,7 @@ fn a_percentage_is_taken_once_though_the_server_dies_before_it_hears_that_it_was
         wire.at_the_gate().await?;
         let before = count(&wire, "PATCH", "/deployments/web");
         wire.proxy.rule(Rule::new(Act::LoseAnswer).method("PATCH").path("/deployments/web").times(1));
-        wire.proxy.rule(Rule::new(Act::Hang).path("/deployments/web"));
+        wire.proxy.rule(Rule::new(Act::Hang).method("PATCH").path("/deployments/web"));
         open(&wire.folder())?;
         wire.saw("PATCH", "/deployments/web", before + 2).await?;
         ensure!(wire.wired.get("deployment", "web")?["spec"]["replicas"] == 4);
@@ -434,18 +442,20 @@ fn a_rollback_goes_on_after_kills_and_is_one_revision() {
             wire.peace(to, "v1-slow", "SUCCESS").await?;
         }
         wire.peace("calm", "v2-crash", "FAILED").await?;
+        let before = count(&wire, "PATCH", "/deployments/web?");
         let execution = wire.ship("wired", "v2-crash").await?;
+        // Once forth, once back.
+        wire.saw("PATCH", "/deployments/web?", before + 2).await?;
         let mut moments = Moments::new("kubernetes_rollback");
-        until("the release has failed", SOON, async || {
-            Ok((wire.wired.history()?.last().is_some_and(|(_, status)| status == "FAILED")).then_some(()))
-        })
-        .await?;
         for _ in 0..3 {
             moments.pass(600).await;
             wire.crash().await?;
         }
         wire.ended(&execution, "FAILED").await?;
-        wire.wired.ensure_history(&["SUCCEEDED", "ROLLED_BACK"])?;
+        let back = wire.wired.ensure_history(&["SUCCEEDED", "ROLLED_BACK"]);
+        if back.is_err() {
+            back.context(wire.server.failures(&execution).await?)?;
+        }
         ensure!(wire.wired.tag("Deployment/web")? == "v1-slow");
         wire.ensure_same().await
     });

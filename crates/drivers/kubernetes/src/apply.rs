@@ -17,6 +17,7 @@ use crate::limits::{AT_ONCE, WRITE_TRIES};
 use crate::object::Object;
 use crate::ownership::{Conflict, client_side_managers, conflicts, migration};
 use crate::render;
+use crate::revision::revision;
 use crate::rollout_status::{Progress, progress};
 use crate::section::{APPLY, INITIALIZE};
 use crate::trouble::{Trouble, without_content};
@@ -34,6 +35,8 @@ pub struct Checked {
     pub object: Object,
     /// Whether it was there.
     pub existed: bool,
+    /// Of a workload that was there: its revision.
+    pub revision: Option<String>,
     /// Whether it carries a release's label, so that fields are taken from others.
     ours: bool,
     /// Whether `kubectl apply` owns fields of it that become ours first.
@@ -172,7 +175,10 @@ async fn check_one(
         live => live?,
     };
     let mut notes = Vec::new();
-    let checked = look(object, live.as_ref(), release, &mut notes);
+    let mut checked = look(object, live.as_ref(), release, &mut notes);
+    if let Some(live) = live.as_ref().filter(|live| live.is_workload()) {
+        checked.revision = revision(cluster, live).await?;
+    }
     if !skip_dry_run {
         try_it(cluster, &checked, live.as_ref(), unborn, &mut notes).await?;
     }
@@ -187,6 +193,7 @@ fn look(object: &Object, live: Option<&Object>, release: &str, notes: &mut Vec<S
     Checked {
         object: object.clone(),
         existed: live.is_some(),
+        revision: None,
         ours: label.is_some(),
         migrate: live.is_some_and(|live| !client_side_managers(live).is_empty()),
     }

@@ -76,7 +76,7 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
     match roll(job, &planned, &checked).await {
         Ok(steady) => release::succeeded(job, &steady).await?,
         Err(failure) => {
-            release::failed(job).await;
+            release::failed(job, next.number).await;
             return Err(failure);
         }
     }

@@ -138,6 +138,9 @@ pub struct Recorded {
     /// Of a workload, once applied: `deployment.kubernetes.io/revision` or the name of its `ControllerRevision`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<String>,
+    /// Of a workload that was there: its revision before this release. A rollback without any successful release goes back to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<String>,
     /// Digest of what was applied; never of a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<String>,
@@ -409,6 +412,7 @@ mod tests {
             existed: index.is_multiple_of(2),
             versioned: true,
             revision: None,
+            before: None,
             digest: Some("d".repeat(16)),
         };
         Record {

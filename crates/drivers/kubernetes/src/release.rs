@@ -11,7 +11,7 @@ use crate::object::{Object, Resource};
 use crate::perform::Job;
 use crate::record;
 use crate::revision::revision;
-use crate::section::WRAP_UP;
+use crate::section::{PREPARE, WRAP_UP};
 use crate::version::digest;
 
 /// A release before it is begun.
@@ -62,7 +62,10 @@ pub async fn begin(
             .collect();
         Ok(())
     })
-    .await
+    .await?;
+    let line = format!("release {number} of {}: {} objects", job.kubernetes.release, objects.len());
+    job.note(PREPARE, &line).await;
+    Ok(())
 }
 
 fn recorded(checked: &Checked, versioned: bool, before: &Record) -> Recorded {
@@ -71,6 +74,10 @@ fn recorded(checked: &Checked, versioned: bool, before: &Record) -> Recorded {
     Recorded {
         existed: known.map_or(checked.existed, |known| known.existed),
         revision: known.and_then(|known| known.revision.clone()),
+        before: match known {
+            Some(known) => known.before.clone(),
+            None => checked.revision.clone(),
+        },
         digest: digest(&checked.object),
         versioned,
         resource,
@@ -110,8 +117,8 @@ pub async fn succeeded(job: &Job<'_>, workloads: &[Object]) -> Result<(), Failur
     .await
 }
 
-/// Writes down that the release failed. That this cannot be written is told in the log only: the failure itself is what people need.
-pub async fn failed(job: &Job<'_>) {
+/// Writes down that the release failed. When even that cannot be done, the record stays as begun, which a rollback takes as well.
+pub async fn failed(job: &Job<'_>, number: u64) {
     let cluster = job.cluster.past_its_time();
     let written = record::update(&cluster, &job.place, |history| {
         if let Some(stored) = history.of_task_mut(&job.task.id) {
@@ -119,10 +126,13 @@ pub async fn failed(job: &Job<'_>) {
         }
         Ok(())
     });
-    if let Err(failure) = written.await {
-        job.note(WRAP_UP, &format!("that this release failed is not in its history: {}", failure.message))
-            .await;
-    }
+    let line = match written.await {
+        Ok(()) => format!("release {number} has failed"),
+        Err(failure) => {
+            format!("release {number} has failed, and that could not be written down: {}", failure.message)
+        }
+    };
+    job.note(WRAP_UP, &line).await;
 }
 
 /// The names of resources, for the log.

@@ -108,8 +108,11 @@ fn plan(history: &History, execution: &manifold_model::ExecutionId) -> Option<Pl
         touched.entry(&object.resource).or_insert(object);
     }
     for (resource, object) in touched {
-        let revision =
-            target.and_then(|record| record.object(resource)).and_then(|known| known.revision.clone());
+        // A workload that no successful release of ours had goes back to how the first of these releases found it.
+        let revision = target
+            .and_then(|record| record.object(resource))
+            .and_then(|known| known.revision.clone())
+            .or_else(|| object.before.clone().filter(|_| object.existed));
         match revision {
             Some(revision) => plan.back.push((resource.clone(), revision)),
             None if object.versioned && !object.existed => {
@@ -130,7 +133,7 @@ async fn tell(job: &Job<'_>, plan: &Plan) {
     let line = match plan.target {
         Some(target) => format!("release {} goes back to release {target}", numbers.join(", ")),
         None => format!(
-            "release {} is taken back: no earlier release was successful, so what it created is deleted",
+            "release {} is taken back: no earlier release was successful, so workloads go back to what they were and what it created is deleted",
             numbers.join(", ")
         ),
     };
@@ -205,7 +208,14 @@ mod tests {
             name: name.to_owned(),
         };
         let versioned = kind == "ConfigMap";
-        Recorded { resource, existed, versioned, revision: revision.map(str::to_owned), digest: None }
+        Recorded {
+            resource,
+            existed,
+            versioned,
+            revision: revision.map(str::to_owned),
+            before: None,
+            digest: None,
+        }
     }
 
     fn release(number: u64, execution: &str, status: Status, objects: Vec<Recorded>) -> Record {
@@ -263,11 +273,13 @@ mod tests {
 
     #[test]
     fn without_a_success_what_was_created_goes() {
+        let found = Recorded { before: Some("4".to_owned()), ..object("Deployment", "found", true, None) };
         let objects =
-            vec![object("Deployment", "web", false, None), object("Deployment", "theirs", true, None)];
+            vec![object("Deployment", "web", false, None), object("Deployment", "theirs", true, None), found];
         let releases = vec![release(1, "a", Status::InProgress, objects)];
         let history = History { releases, ..History::default() };
         let found = plan(&history, &ExecutionId::from("a")).unwrap();
+        assert_eq!(found.back.iter().map(|(_, revision)| revision.as_str()).collect::<Vec<_>>(), ["4"]);
         assert_eq!(
             (names(&found.gone), names(&found.left)),
             (vec!["Deployment/web".to_owned()], vec!["Deployment/theirs".to_owned()])
