@@ -167,10 +167,8 @@ stringData: { password: '${secrets.getValue(\"shop password\")}' }
             "encryptedText": { "name": "shop password", "value": WORD } });
         let query = "mutation($i: CreateSecretInput!) { createSecret(input: $i) { secret { id } } }";
         shop.server.data_of(query, json!({ "i": secret })).await?;
-        let show = crate::tree::script("Show", "cat <<'END'\n${k8sResources.manifests}\nEND\n");
         let steps = [
             named("Export", rollout(json!({ "exportManifests": true }))),
-            show,
             named("Deploy", rollout(json!({ "inheritManifests": true }))),
         ];
         let tree = shop

@@ -343,7 +343,8 @@ async fn a_script_gets_the_kubeconfig_of_its_cluster_while_it_runs() {
 async fn the_delegates_own_kubeconfig_is_copied_with_the_namespace_of_the_phase() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("config");
-    let text = "current-context: here\ncontexts: [{ name: here, context: { cluster: c, namespace: other } }]\n";
+    let text =
+        "current-context: here\ncontexts: [{ name: here, context: { cluster: c, namespace: other } }]\n";
     std::fs::write(&own, text).unwrap();
     let settings = Settings {
         root: folder.path().join("attempts").to_str().unwrap().to_owned(),
