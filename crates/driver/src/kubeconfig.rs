@@ -1,13 +1,13 @@
 //! A kubeconfig for scripts on the delegate (`${HARNESS_KUBE_CONFIG_PATH}`, `behaviour.md` 12.2): the cluster and the namespace of the phase.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use data_encoding::BASE64;
 use manifold_model::cluster::is_pem;
 use manifold_model::kubernetes::{ClusterAccess, ClusterSignIn};
 use manifold_model::task::ScriptCluster;
 use manifold_model::view::secret_name;
-use manifold_model::{Failure, FailureClass, code};
+use manifold_model::{Failure, FailureClass, code, yaml};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -19,14 +19,9 @@ pub const VARIABLES: [&str; 2] = ["HARNESS_KUBE_CONFIG_PATH", "KUBECONFIG"];
 /// Where a cluster mounts the delegate's own service account.
 const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 
-/// The kubeconfig of a script.
+/// The kubeconfig of a script: its text, written beside the script while that runs.
 #[derive(Clone)]
-pub enum Kubeconfig {
-    /// A file of the delegate's own.
-    At(PathBuf),
-    /// Written beside the script while it runs.
-    Text(Zeroizing<String>),
-}
+pub struct Kubeconfig(pub Zeroizing<String>);
 
 /// The kubeconfig of a cluster. `own`: that of the delegate, as configured.
 ///
@@ -69,13 +64,13 @@ pub async fn of(
         }
         ClusterSignIn::Anonymous {} => json!({}),
     };
-    Ok(Kubeconfig::Text(text(&place, &user, &cluster.namespace)))
+    Ok(Kubeconfig(text(&place, &user, &cluster.namespace)))
 }
 
 /// As the driver of clusters does it: the configured file, else the pod's service account, else the usual file.
 fn of_delegate(cluster: &ScriptCluster, own: Option<&Path>) -> Result<Kubeconfig, Failure> {
     if let Some(path) = own {
-        return Ok(Kubeconfig::At(path.to_owned()));
+        return of_file(cluster, path);
     }
     let account = Path::new(SERVICE_ACCOUNT);
     let (host, port) = (std::env::var("KUBERNETES_SERVICE_HOST"), std::env::var("KUBERNETES_SERVICE_PORT"));
@@ -84,19 +79,75 @@ fn of_delegate(cluster: &ScriptCluster, own: Option<&Path>) -> Result<Kubeconfig
         let place = json!({"server": format!("https://{host}:{port}"),
             "certificate-authority": account.join("ca.crt")});
         let user = json!({"tokenFile": account.join("token")});
-        return Ok(Kubeconfig::Text(text(&place, &user, &cluster.namespace)));
+        return Ok(Kubeconfig(text(&place, &user, &cluster.namespace)));
     }
     let named = std::env::var_os("KUBECONFIG")
         .and_then(|list| std::env::split_paths(&list).find(|path| path.is_file()));
     let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".kube/config"));
-    named.or_else(|| home().filter(|path| path.is_file())).map(Kubeconfig::At).ok_or_else(|| {
+    let Some(path) = named.or_else(|| home().filter(|path| path.is_file())) else {
         let message = format!(
             "the cluster of {} is reached as the delegate does, and the delegate has no kubeconfig",
             cluster.target.name
         );
-        Failure::new(FailureClass::Authentication, code!("KUBECONFIG_MISSING"), message)
-            .hint("start the delegate with --kubeconfig FILE, or give the cloud provider a masterUrl")
-    })
+        return Err(Failure::new(FailureClass::Authentication, code!("KUBECONFIG_MISSING"), message)
+            .hint("start the delegate with --kubeconfig FILE, or give the cloud provider a masterUrl"));
+    };
+    of_file(cluster, &path)
+}
+
+/// A kubeconfig file of the delegate's own, its current context in the namespace of the phase.
+fn of_file(cluster: &ScriptCluster, path: &Path) -> Result<Kubeconfig, Failure> {
+    let invalid = |what: String| {
+        let message = format!("the delegate's own kubeconfig {} {what}", path.display());
+        Failure::new(FailureClass::Authentication, code!("KUBECONFIG_INVALID"), message)
+    };
+    let bytes =
+        Zeroizing::new(std::fs::read(path).map_err(|error| invalid(format!("cannot be read: {error}")))?);
+    let read = yaml::parse(&path.to_string_lossy(), &bytes, &yaml::ENTITY_BUDGET)
+        .map_err(|problem| invalid(format!("cannot be read: {}", problem.message)))?;
+    let mut whole = read.root.to_json();
+    let folder = std::path::absolute(path).ok().and_then(|path| path.parent().map(Path::to_owned));
+    absolute(&mut whole, &folder.unwrap_or_default());
+    let current = whole.get("current-context").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let context = items(&mut whole, "contexts")
+        .find(|one| one.get("name").and_then(Value::as_str) == Some(&current))
+        .and_then(|one| one.get_mut("context")?.as_object_mut());
+    match context {
+        Some(context) => context.insert("namespace".to_owned(), cluster.namespace.clone().into()),
+        None => return Err(invalid(format!("has no context {current:?}, which is its current one"))),
+    };
+    Ok(Kubeconfig(Zeroizing::new(whole.to_string())))
+}
+
+/// Paths in a kubeconfig count from where it lies, and its copy lies elsewhere.
+fn absolute(kubeconfig: &mut Value, folder: &Path) {
+    const PATHS: [(&str, &str, &[&str]); 2] = [
+        ("clusters", "cluster", &["certificate-authority"]),
+        ("users", "user", &["client-certificate", "client-key", "tokenFile"]),
+    ];
+    let from = |path: &mut Value| {
+        if let Value::String(path) = path
+            && !path.is_empty()
+        {
+            *path = folder.join(&*path).to_string_lossy().into_owned();
+        }
+    };
+    for (list, inner, keys) in PATHS {
+        for one in items(kubeconfig, list).filter_map(|one| one.get_mut(inner)) {
+            keys.iter().for_each(|key| one.get_mut(*key).into_iter().for_each(from));
+            // A program is looked for in PATH unless its name is a path.
+            let program = one.get_mut("exec").and_then(|exec| exec.get_mut("command"));
+            program
+                .filter(|name| name.as_str().is_some_and(|name| name.contains('/')))
+                .into_iter()
+                .for_each(from);
+        }
+    }
+}
+
+/// The items of a list under a key; none when it is no list.
+fn items<'v>(value: &'v mut Value, key: &str) -> impl Iterator<Item = &'v mut Value> {
+    value.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
 fn text(place: &Value, user: &Value, namespace: &str) -> Zeroizing<String> {
@@ -125,4 +176,36 @@ fn encrypted(name: &str) -> Failure {
     let message = format!("the client key of {name} has a passphrase, and a kubeconfig cannot hold one");
     Failure::new(FailureClass::Authentication, code!("KUBECONFIG_MISSING"), message)
         .hint("store the key without a passphrase, as a secret")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use manifold_model::kubernetes::ClusterTarget;
+
+    use super::*;
+
+    #[test]
+    fn the_delegates_own_file_is_copied_with_the_namespace_of_the_phase() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        let target = ClusterTarget { name: "own".to_owned(), access: ClusterAccess::Delegate {} };
+        let cluster = ScriptCluster { target, namespace: "shop".to_owned() };
+        let of = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            of_file(&cluster, &path).map(|made| serde_json::from_str::<Value>(&made.0).unwrap())
+        };
+        let text = "current-context: b\ncontexts:\n- name: a\n  context: { namespace: other }\n- name: b\n  context: { cluster: c }\n\
+                    clusters:\n- name: c\n  cluster: { certificate-authority: ca.pem }\nusers:\n- name: u\n  user:\n    tokenFile: /token\n    exec: { command: bin/sign }\n";
+        let made = of(text).unwrap();
+        let below = |name: &str| Value::from(folder.path().join(name).to_string_lossy().into_owned());
+        assert_eq!(made.pointer("/contexts/0/context/namespace"), Some(&Value::from("other")));
+        assert_eq!(made.pointer("/contexts/1/context"), Some(&json!({"cluster": "c", "namespace": "shop"})));
+        assert_eq!(made.pointer("/clusters/0/cluster/certificate-authority"), Some(&below("ca.pem")));
+        assert_eq!(made.pointer("/users/0/user/tokenFile"), Some(&Value::from("/token")));
+        assert_eq!(made.pointer("/users/0/user/exec/command"), Some(&below("bin/sign")));
+        for wrong in ["current-context: x\ncontexts: []\n", "a: [", ""] {
+            assert_eq!(of(wrong).unwrap_err().code, code!("KUBECONFIG_INVALID"), "{wrong}");
+        }
+    }
 }

@@ -89,11 +89,15 @@ fn what_was_applied_by_kubectl_goes_back_to_what_it_was_when_the_first_release_f
         let shop = Shop::open("TakeBack").await?;
         shop.tell(shop.tree(&[("web.yaml", &manifest)]).workflow("roll", rolling())).await?;
         shop.west.apply(BEFORE)?;
+        shop.west.kubectl(&["rollout", "status", "deployment/web", "--timeout=60s"])?;
         let shipped = shop.ship("v1-crash-west").await?;
         shop.ensure_legs(&shipped, &["SUCCESS", "FAILED"]).await?;
-        shop.west.get("deployment", "web")?;
         let log = shop.log(shipped.leg("west")?).await?;
-        ensure!(log.contains("Deployment/web stays as it is"), "{log}");
+        ensure!(shop.west.serving("app=web")? == ["v0"], "{:?}\n{log}", shop.west.serving("app=web")?);
+        let web = live(&shop.west)?;
+        let pod = &web["spec"]["template"]["spec"];
+        ensure!(pod["containers"][0]["env"][0]["name"] == "GONE", "{web}");
+        ensure!(pod["terminationGracePeriodSeconds"] == 7, "{web}");
         Ok(())
     });
 }

@@ -167,7 +167,7 @@ stringData: { password: '${secrets.getValue(\"shop password\")}' }
             "encryptedText": { "name": "shop password", "value": WORD } });
         let query = "mutation($i: CreateSecretInput!) { createSecret(input: $i) { secret { id } } }";
         shop.server.data_of(query, json!({ "i": secret })).await?;
-        let show = crate::tree::script("Show", "printf '%s\\n' '${k8sResources.manifests}'");
+        let show = crate::tree::script("Show", "cat <<'END'\n${k8sResources.manifests}\nEND\n");
         let steps = [
             named("Export", rollout(json!({ "exportManifests": true }))),
             show,

@@ -97,18 +97,9 @@ pub fn around(spec: &CommandSpec, nonce: &str) -> Zeroizing<Vec<u8>> {
 
 /// Writes the kubeconfig for its owner alone, and names it. `printf` is the shell's own, so that nothing of it stands in the list of processes.
 fn with_kubeconfig(kubeconfig: &Kubeconfig, folder: &str) -> Zeroizing<String> {
-    let mut line = Zeroizing::new(String::new());
-    let path = match kubeconfig {
-        Kubeconfig::At(path) => quote(&path.to_string_lossy()),
-        Kubeconfig::Text(text) => {
-            let text = Zeroizing::new(quote(text));
-            line.push_str(&format!(
-                "(umask 077; printf %s {} >{folder}/kubeconfig) || exit 1; ",
-                text.as_str()
-            ));
-            format!("{folder}/kubeconfig")
-        }
-    };
+    let text = Zeroizing::new(quote(&kubeconfig.0));
+    let path = format!("{folder}/kubeconfig");
+    let mut line = Zeroizing::new(format!("(umask 077; printf %s {} >{path}) || exit 1; ", text.as_str()));
     for name in kubeconfig::VARIABLES {
         line.push_str(&format!("export {name}={path}; "));
     }

@@ -157,7 +157,8 @@ fn chosen<'a>(manifests: &'a Manifests, files: Files<'_>) -> Result<Vec<&'a Text
     let wanted: BTreeSet<&str> =
         paths.iter().map(|path| bare(path)).filter(|path| !path.is_empty()).collect();
     let known: BTreeSet<&str> = manifests.files.iter().map(|file| bare(&file.path)).collect();
-    let missing: Vec<&str> = wanted.difference(&known).copied().take(NAMED).collect();
+    let names_one = |wanted: &&str| known.iter().any(|path| means(wanted, path));
+    let missing: Vec<&str> = wanted.iter().copied().filter(|one| !names_one(one)).take(NAMED).collect();
     if !missing.is_empty() || wanted.is_empty() {
         let what = if missing.is_empty() {
             "the step names no file".to_owned()
@@ -173,13 +174,18 @@ fn chosen<'a>(manifests: &'a Manifests, files: Files<'_>) -> Result<Vec<&'a Text
     Ok(manifests
         .files
         .iter()
-        .filter(|file| wanted.contains(bare(&file.path)) || is_template_only(&file.path))
+        .filter(|file| wanted.iter().any(|one| means(one, bare(&file.path))) || is_template_only(&file.path))
         .collect())
 }
 
 fn bare(path: &str) -> &str {
     let path = path.trim();
-    path.strip_prefix("./").unwrap_or(path).trim_start_matches('/')
+    path.strip_prefix("./").unwrap_or(path).trim_matches('/')
+}
+
+/// Whether a path that a step names is that of a file, or of a folder that it is in.
+fn means(wanted: &str, path: &str) -> bool {
+    path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn is_manifest(path: &str) -> bool {

@@ -340,10 +340,11 @@ async fn a_script_gets_the_kubeconfig_of_its_cluster_while_it_runs() {
 }
 
 #[tokio::test]
-async fn the_delegates_own_kubeconfig_is_named_and_stays() {
+async fn the_delegates_own_kubeconfig_is_copied_with_the_namespace_of_the_phase() {
     let folder = tempfile::tempdir().unwrap();
     let own = folder.path().join("config");
-    std::fs::write(&own, "own").unwrap();
+    let text = "current-context: here\ncontexts: [{ name: here, context: { cluster: c, namespace: other } }]\n";
+    std::fs::write(&own, text).unwrap();
     let settings = Settings {
         root: folder.path().join("attempts").to_str().unwrap().to_owned(),
         kubeconfig: Some(own.clone()),
@@ -354,6 +355,6 @@ async fn the_delegates_own_kubeconfig_is_named_and_stays() {
     let cluster = Some(ScriptCluster { target, namespace: "shop".to_owned() });
     let (_, log) =
         bench.run(ScriptTask { cluster, ..bench.script("cat \"$HARNESS_KUBE_CONFIG_PATH\"") }).await;
-    assert!(log.all().starts_with("own"), "{}", log.all());
-    assert!(own.exists());
+    assert!(log.all().contains("\"namespace\":\"shop\""), "{}", log.all());
+    assert_eq!(std::fs::read_to_string(&own).unwrap(), text);
 }
