@@ -2,10 +2,11 @@
 
 mod blue_green;
 mod canary;
+pub mod cluster_tree;
 mod crash;
 mod ownership;
 mod rolling;
 mod starts;
 mod steps;
 mod way_back;
-mod world;
+pub mod world;
