@@ -12,11 +12,11 @@ use crate::delete::{is_of, try_delete};
 use crate::history::{Action, History, Record, Recorded, Status};
 use crate::object::{Object, Resource};
 use crate::perform::{Job, Outputs};
-use crate::record;
+use crate::record::{self, Seen};
 use crate::render::Files;
 use crate::revision::revision;
 use crate::section::{INITIALIZE, PREPARE, WRAP_UP};
-use crate::steady::wait;
+use crate::steady::wait_from;
 use crate::version::{digest, references, version};
 use crate::{label, workload};
 
@@ -40,7 +40,8 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
     if export {
         return job.exported(rendering).await;
     }
-    let history = record::read(&job.cluster, &job.place).await?;
+    let seen = record::look(&job.cluster, &job.place).await?;
+    let history = seen.history();
     let known = history.of_task(&job.task.id);
     match known.map(|record| (record.status, record.number)) {
         Some((Status::Succeeded, number)) => {
@@ -55,7 +56,7 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
     }
     let number = known.map_or_else(|| history.next_number(), |record| record.number);
     let prepared = prepare(job, rendering.objects, number, skip_dry_run).await?;
-    begin(job, &prepared).await?;
+    begin(job, seen, &prepared).await?;
     match carry_out(job, &prepared).await {
         Ok(workloads) => {
             wrap_up(job, &prepared, &workloads).await?;
@@ -136,9 +137,9 @@ pub fn not_the_history(job: &Job<'_>, objects: &[Object]) -> Result<(), Failure>
 }
 
 /// Writes down what will be touched, before it is.
-async fn begin(job: &Job<'_>, prepared: &Prepared) -> Result<(), Failure> {
+async fn begin(job: &Job<'_>, seen: Seen, prepared: &Prepared) -> Result<(), Failure> {
     let number = prepared.number;
-    record::update(&job.cluster, &job.place, |history| {
+    record::update_seen(&job.cluster, &job.place, seen, |history| {
         let begun = history.begin(job.task, Action::Rollout, now());
         if begun.number != number {
             return Err(busy(job));
@@ -181,14 +182,14 @@ fn busy(job: &Job<'_>) -> Failure {
 
 /// Applies everything and waits; the workloads as they are then.
 async fn carry_out(job: &Job<'_>, prepared: &Prepared) -> Result<Vec<Object>, Failure> {
+    let mut workloads = Vec::new();
     for checked in &prepared.checked {
-        apply(&job.cluster, checked, job.context).await?;
+        let applied = apply(&job.cluster, checked, job.context).await?;
+        if workload::is_managed(&checked.object) {
+            workloads.push(applied);
+        }
     }
-    let objects: Vec<Object> = prepared.checked.iter().map(|checked| checked.object.clone()).collect();
-    let managed = workload::managed(&objects);
-    let workloads: Vec<Resource> =
-        managed.iter().filter_map(|index| objects.get(*index)).map(Object::resource).collect();
-    wait(&job.cluster, &workloads, job.context).await
+    wait_from(&job.cluster, workloads, job.context).await
 }
 
 /// Writes down that a release failed. When even that cannot be done, the record stays as begun, which a rollback takes as well.

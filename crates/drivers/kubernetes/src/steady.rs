@@ -31,11 +31,32 @@ pub async fn wait(
     resources: &[Resource],
     context: &Context,
 ) -> Result<Vec<Object>, Failure> {
+    wait_for(cluster, resources.iter().map(|resource| (resource.clone(), None)).collect(), context).await
+}
+
+/// Waits as [`wait`] for objects as they are once applied: they need not be asked for first.
+///
+/// # Errors
+/// As [`wait`].
+pub async fn wait_from(
+    cluster: &Cluster,
+    applied: Vec<Object>,
+    context: &Context,
+) -> Result<Vec<Object>, Failure> {
+    let known = |object: Object| (object.resource(), Some(object));
+    wait_for(cluster, applied.into_iter().map(known).collect(), context).await
+}
+
+async fn wait_for(
+    cluster: &Cluster,
+    objects: Vec<(Resource, Option<Object>)>,
+    context: &Context,
+) -> Result<Vec<Object>, Failure> {
     let total = cluster.deadline().saturating_duration_since(Instant::now());
     let end = cluster.deadline() - LAST_WORDS.min(total / 10);
-    let one = |(index, resource)| one(cluster, context, end, index, resource).boxed();
-    let mut waits: FuturesUnordered<_> = resources.iter().enumerate().map(one).collect();
-    let mut steady: Vec<Option<Object>> = vec![None; resources.len()];
+    let mut steady: Vec<Option<Object>> = vec![None; objects.len()];
+    let one = |(index, object)| one(cluster, context, end, index, object).boxed();
+    let mut waits: FuturesUnordered<_> = objects.into_iter().enumerate().map(one).collect();
     let mut late: Option<Failure> = None;
     while let Some((index, ended)) = waits.next().await {
         match ended {
@@ -63,11 +84,12 @@ async fn one(
     context: &Context,
     end: Instant,
     index: usize,
-    resource: &Resource,
+    (resource, seen): (Resource, Option<Object>),
 ) -> (usize, Result<Object, Failure>) {
     let (told, known) = (String::new(), BTreeSet::new());
-    let mut wait = Wait { cluster, context, resource, end, last: None, told, known };
-    (index, wait.follow().await)
+    let mut wait =
+        Wait { cluster, context, resource: &resource, end, last: None, told, moved: Instant::now(), known };
+    (index, wait.follow(seen).await)
 }
 
 /// The wait for one object.
@@ -80,16 +102,26 @@ struct Wait<'a> {
     last: Option<Object>,
     /// What was last said of it.
     told: String,
+    /// When that was.
+    moved: Instant,
     /// Reasons that were told.
     known: BTreeSet<String>,
 }
 
 impl Wait<'_> {
-    async fn follow(&mut self) -> Result<Object, Failure> {
+    /// Waits; `seen`: the object as it is known to have been just now.
+    async fn follow(&mut self, seen: Option<Object>) -> Result<Object, Failure> {
         let mut silent = 0;
         let mut events: Option<Events> = None;
-        let (mut look, mut look_pause) = (Instant::now() + FIRST_LOOK, FIRST_LOOK);
+        let (mut looked, mut look_pause) = (Instant::now(), FIRST_LOOK);
         let mut poll = Instant::now();
+        if seen.is_some() {
+            if let Some(object) = self.judge(seen).await? {
+                return Ok(object);
+            }
+            events = self.watch().await;
+            poll += POLL;
+        }
         loop {
             if Instant::now() >= poll || events.is_none() {
                 match self.cluster.get(self.resource).await {
@@ -111,6 +143,7 @@ impl Wait<'_> {
                     events = self.watch().await;
                 }
             }
+            let look = self.moved.max(looked) + look_pause;
             tokio::select! {
                 biased;
                 () = sleep_until(self.end) => return Err(self.late().await),
@@ -128,7 +161,7 @@ impl Wait<'_> {
                 () = sleep_until(look) => {
                     self.look().await;
                     look_pause = (look_pause * 2).min(LONGEST_LOOK);
-                    look = Instant::now() + look_pause;
+                    looked = Instant::now();
                 }
             }
         }
@@ -166,6 +199,7 @@ impl Wait<'_> {
         if self.told != line {
             self.context.log.note(WAIT, line).await;
             line.clone_into(&mut self.told);
+            self.moved = Instant::now();
         }
     }
 
