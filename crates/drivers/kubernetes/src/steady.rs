@@ -170,10 +170,7 @@ impl Wait<'_> {
     async fn watch(&self) -> Option<Events> {
         let version = self.last.as_ref()?.at(&["metadata", "resourceVersion"])?.as_str()?;
         // A watch that cannot be opened is no reason to fail: the poll goes on, and is asked again soon.
-        match self.cluster.watch(self.resource, version).await {
-            Ok(events) => Some(events),
-            Err(_) => None,
-        }
+        self.cluster.watch(self.resource, version).await.ok()
     }
 
     /// What an object that was seen means: `Some` when the wait is over.
