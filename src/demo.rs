@@ -1,8 +1,17 @@
-//! `manifold demo`: the main job on this machine, nothing to set up. Two deployments of one Workflow to three infrastructures; in the second the
-//! health check fails on one of them, and that leg alone goes back. Everything goes through the public API, as a user's would.
+//! `manifold demo`: the main job, nothing to set up. Two deployments of one Workflow to several infrastructures; the second goes wrong on one of
+//! them, and that leg alone goes back. Everything goes through the public API, as a user's would. The infrastructures are hosts of its own on
+//! this machine, or namespaces of its own on clusters that somebody already has.
 
-mod fleet;
-mod story;
+/// Prints a line. Whether anybody still reads it changes nothing: what was made must be removed.
+macro_rules! say {
+    ($($line:tt)*) => {
+        { let _nobody_reads = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($line)*))); }
+    };
+}
+
+mod clusters;
+mod hosts;
+mod interrupts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,45 +19,14 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Args;
 use manifold_cli::client::Client;
-use serde_json::json;
+use manifold_cli::deploy::{self, Deployment, End};
 
 use crate::config::{ServerFlags, Settings};
-use crate::{folder, server};
-use fleet::Fleet;
+use crate::server::Server;
+use interrupts::Interrupts;
 
-/// A document of the tree with its path.
-macro_rules! tree {
-    ($path:literal) => {
-        (concat!("Setup/", $path), include_str!(concat!("demo/tree/Setup/", $path)))
-    };
-}
-
-/// Infrastructures of the demonstration, in the order in which they are chosen.
-const INFRASTRUCTURES: [&str; 3] = ["eu", "us", "ap"];
-/// Hosts of each.
-const HOSTS: u8 = 4;
-/// Name of the SSH credential and of the secret with its key.
-const CREDENTIAL: &str = "demo-fleet";
-/// The configuration tree, but for the infrastructure definitions: those name the fleet's addresses.
-const TREE: &[(&str, &str)] = &[
-    tree!("Cloud Providers/hosts.yaml"),
-    tree!("Applications/Shop/Index.yaml"),
-    tree!("Applications/Shop/Defaults.yaml"),
-    tree!("Applications/Shop/Services/cart/Index.yaml"),
-    tree!("Applications/Shop/Services/cart/Artifact Servers/releases.yaml"),
-    tree!("Applications/Shop/Services/cart/Commands/Install.yaml"),
-    tree!("Applications/Shop/Services/cart/Commands/Start.yaml"),
-    tree!("Applications/Shop/Services/cart/Commands/Stop the old process.yaml"),
-    tree!("Applications/Shop/Services/cart/Commands/Check health.yaml"),
-    tree!("Applications/Shop/Environments/production/Index.yaml"),
-    tree!("Applications/Shop/Workflows/roll-cart.yaml"),
-    tree!("Applications/Shop/Pipelines/ship.yaml"),
-];
-/// Head of an infrastructure definition; the host names follow.
-const INFRASTRUCTURE: &str = include_str!("demo/tree/infrastructure.yaml");
-/// Builds of the cart, by number.
-const RELEASES: &[(&str, &str)] =
-    &[("1.0", include_str!("demo/releases/1.0/cart.sh")), ("2.0", include_str!("demo/releases/2.0/cart.sh"))];
+/// Exit code of a demonstration that was interrupted before its end.
+const INTERRUPTED: u8 = 130;
 
 /// Flags of `manifold demo`.
 #[derive(Args, Clone, Debug)]
@@ -59,112 +37,88 @@ pub struct DemoFlags {
     /// Address to listen on [default: a free port of the loopback address]
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<std::net::SocketAddr>,
+    /// Deploy to the cluster of this kubeconfig's current context, or of another one, instead of hosts of its own; may be given up to 16
+    /// times. A single one plays two infrastructures. Only namespaces `manifold-demo-…` are made, and removed at the end
+    #[arg(long, value_name = "FILE[#CONTEXT]")]
+    kubeconfig: Vec<String>,
+}
+
+/// How a demonstration ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Ending {
+    /// As told, and nothing is left behind.
+    AsTold,
+    /// Something did not go as told, or is left behind; it has been printed.
+    NotAsTold,
+    /// Somebody interrupted it.
+    Interrupted,
+}
+
+impl Ending {
+    fn told(as_told: bool) -> Self {
+        if as_told { Self::AsTold } else { Self::NotAsTold }
+    }
 }
 
 /// Runs the demonstration.
 pub async fn run(flags: DemoFlags) -> ExitCode {
-    match demonstrate(flags).await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("manifold demo: {error:#}");
-            ExitCode::FAILURE
-        }
+    let ending = if flags.kubeconfig.is_empty() {
+        hosts::demonstrate(&flags).await
+    } else {
+        clusters::demonstrate(&flags).await
+    };
+    match ending {
+        Ok(Ending::AsTold) => ExitCode::SUCCESS,
+        Ok(Ending::NotAsTold) => ExitCode::FAILURE,
+        Ok(Ending::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => crate::ended(Err(error)),
     }
 }
 
-/// `Ok(false)` when something did not go as told.
-async fn demonstrate(flags: DemoFlags) -> Result<bool> {
-    let place = tempfile::Builder::new().prefix("manifold-demo-").tempdir().context("make a folder")?;
-    let fleet = Fleet::start(&place.path().join("hosts"), &INFRASTRUCTURES, HOSTS)
-        .await
-        .context("start the fleet")?;
-    println!(
-        "{} hosts of an SSH fleet listen on port {}, {HOSTS} in each of {}",
-        INFRASTRUCTURES.len() * usize::from(HOSTS),
-        fleet.port,
-        INFRASTRUCTURES.join(", ")
-    );
-    let mut server =
-        server::start(settings(&flags, place.path(), &fleet)?).await.context("start the server")?;
-    println!("the server listens on http://{}", server.address);
-    let client = Client::new(&format!("http://{}", server.address), &server.admin_key, &server.account)
-        .context("make a client")?;
-    prepare(&client, place.path(), &fleet).await?;
-    let as_told = story::tell(&client, &fleet).await;
-    if !flags.once
-        && let Ok(as_told) = as_told
-    {
-        story::where_to_look(&server, as_told);
-        tokio::select! {
-            ended = server.ended() => ended?,
-            stopped = crate::signal() => stopped?,
-        }
-    }
-    server.stop().await;
-    fleet.stop_processes().await;
-    as_told
-}
-
-fn settings(flags: &DemoFlags, place: &Path, fleet: &Fleet) -> Result<Settings> {
-    let known_hosts = place.join("known_hosts");
-    folder::private_file(&known_hosts, fleet.known_hosts.as_bytes()).context("write the known hosts")?;
+/// Settings of the demonstration's server.
+fn settings(flags: &DemoFlags, place: &Path, ssh_known_hosts: Vec<PathBuf>) -> Result<Settings> {
     let flags = ServerFlags {
         data: Some(place.join("data")),
         listen: Some(flags.listen.unwrap_or_else(|| ([127, 0, 0, 1], 0).into())),
-        ssh_known_hosts: vec![known_hosts],
+        ssh_known_hosts,
         ..ServerFlags::default()
     };
     crate::config::settings(flags).map_err(|problem| (*problem).into())
 }
 
-/// Releases, credential and configuration.
-async fn prepare(client: &Client, place: &Path, fleet: &Fleet) -> Result<()> {
-    let releases = place.join("releases");
-    for (number, script) in RELEASES {
-        let folder = releases.join(number);
-        std::fs::create_dir_all(&folder).context("make a release's folder")?;
-        std::fs::write(folder.join("cart.sh"), script).context("write a release")?;
+/// A client of that server.
+fn client(server: &Server) -> Result<Client> {
+    Client::new(&format!("http://{}", server.address), &server.admin_key, &server.account)
+        .context("make a client")
+}
+
+/// Deploys a build of the cart to all infrastructures in one start, and shows it on the screen.
+async fn ship(client: &Client, infrastructures: &[&str], build: &str) -> Result<End> {
+    let deployment = Deployment {
+        application: "Shop".to_owned(),
+        name: "ship".to_owned(),
+        variables: vec![("infrastructure".to_owned(), infrastructures.join(","))],
+        artifacts: vec![("cart".to_owned(), build.to_owned())],
+        ..Deployment::default()
+    };
+    let started = deploy::start(client, &deployment).await.context("start the deployment")?;
+    deploy::watch(client, &started.id).await.context("watch the deployment")
+}
+
+/// Says where to look at what happened.
+fn where_to_look(server: &Server, infrastructures: &[&str]) {
+    say!("\nThe server keeps serving. Look at it from another terminal:\n");
+    say!("  export MANIFOLD_URL=http://{} MANIFOLD_ACCOUNT_ID={}", server.address, server.account);
+    say!("  export MANIFOLD_API_KEY={}", server.admin_key);
+    say!("  manifold execution list");
+    let some = infrastructures.join(",");
+    say!("  manifold deploy Shop ship --var infrastructure={some} --artifact cart=1.0 --watch");
+}
+
+/// Prints what did not go as told.
+fn expect(held: bool, otherwise: &str) -> bool {
+    if !held {
+        say!("NOT AS TOLD: {otherwise}");
     }
-    make_credential(client, fleet).await.context("make the SSH credential")?;
-    let files = documents(fleet, &releases);
-    let report = manifold_cli::import::import(client, files).await.context("import the application")?;
-    println!("{} documents of the application Shop are imported", report.written);
-    Ok(())
-}
-
-fn documents(fleet: &Fleet, releases: &Path) -> Vec<(String, Vec<u8>)> {
-    let releases = releases.to_string_lossy();
-    let mut files: Vec<(String, Vec<u8>)> = TREE
-        .iter()
-        .map(|(path, text)| ((*path).to_owned(), text.replace("{{releases}}", &releases).into_bytes()))
-        .collect();
-    for (name, hosts) in &fleet.infrastructures {
-        let names: String = hosts.iter().map(|host| format!("  - {}\n", host.address)).collect();
-        let path =
-            format!("Setup/Applications/Shop/Environments/production/Infrastructure Definitions/{name}.yaml");
-        files.push((path, format!("{INFRASTRUCTURE}{names}").into_bytes()));
-    }
-    files
-}
-
-async fn make_credential(client: &Client, fleet: &Fleet) -> Result<()> {
-    const CREATE: &str =
-        "mutation($input: CreateSecretInput!) { createSecret(input: $input) { secret { id } } }";
-    let key = json!({ "secretType": "ENCRYPTED_TEXT",
-        "encryptedText": { "name": format!("{CREDENTIAL}-key"), "value": fleet.user_key } });
-    let made = client.graphql(CREATE, json!({ "input": key })).await?;
-    let id = made.pointer("/createSecret/secret/id").and_then(serde_json::Value::as_str);
-    let id = id.context("the answer names no secret")?;
-    let credential = json!({ "secretType": "SSH_CREDENTIAL", "sshCredential": {
-        "name": CREDENTIAL, "authenticationScheme": "SSH",
-        "sshAuthentication": { "userName": fleet::USER, "port": fleet.port, "sshAuthenticationMethod": {
-            "sshCredentialType": "SSH_KEY", "inlineSSHKey": { "sshKeySecretFileId": id } } } } });
-    client.graphql(CREATE, json!({ "input": credential })).await?;
-    Ok(())
-}
-
-/// Where the cart of an infrastructure runs below a host's home.
-fn runtime_path(home: &Path, infrastructure: &str) -> PathBuf {
-    home.join("Shop/cart/production").join(infrastructure).join("runtime")
+    held
 }

@@ -26,7 +26,7 @@ struct Manifold {
 enum Command {
     /// Run the server
     Server(Box<config::ServerFlags>),
-    /// Run a server, an SSH fleet of its own, an application, and one deployment to three infrastructures
+    /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
     #[command(flatten)]
     Client(manifold_cli::Command),

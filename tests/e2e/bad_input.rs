@@ -3,6 +3,7 @@
 mod documents;
 mod folder;
 mod hosts;
+mod kubernetes;
 mod plans;
 mod requests;
 

@@ -230,24 +230,7 @@ impl Site {
 
     /// Fails when a value can be read in the journal, the logs or any file of the data folder.
     pub async fn ensure_hidden(&self, execution: &str, value: &str) -> Result<()> {
-        let journal = serde_json::to_string(&self.server.events(execution).await?)?;
-        ensure!(!journal.contains(value), "{value} is in the journal: {journal}");
-        let log = self.log(execution).await?;
-        ensure!(!log.contains(value), "{value} is in the log: {log}");
-        let mut folders = vec![self.server.data()];
-        while let Some(folder) = folders.pop() {
-            for entry in std::fs::read_dir(&folder)?.flatten() {
-                let path = entry.path();
-                if entry.file_type()?.is_dir() {
-                    folders.push(path);
-                } else if let Ok(bytes) = std::fs::read(&path)
-                    && bytes.windows(value.len()).any(|part| part == value.as_bytes())
-                {
-                    bail!("{value} is in {}", path.display());
-                }
-            }
-        }
-        Ok(())
+        ensure_hidden(&self.server, execution, &self.log(execution).await?, value).await
     }
 
     /// Waits for a manual intervention and answers it.
@@ -273,6 +256,27 @@ impl Site {
         })
         .await
     }
+}
+
+/// Fails when a value can be read in the journal of an execution, in its log or in any file of the server's data folder.
+pub async fn ensure_hidden(server: &Server, execution: &str, log: &str, value: &str) -> Result<()> {
+    let journal = serde_json::to_string(&server.events(execution).await?)?;
+    ensure!(!journal.contains(value), "{value} is in the journal: {journal}");
+    ensure!(!log.contains(value), "{value} is in the log: {log}");
+    let mut folders = vec![server.data()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)?.flatten() {
+            let path = entry.path();
+            if entry.file_type()?.is_dir() {
+                folders.push(path);
+            } else if let Ok(bytes) = std::fs::read(&path)
+                && bytes.windows(value.len()).any(|part| part == value.as_bytes())
+            {
+                bail!("{value} is in {}", path.display());
+            }
+        }
+    }
+    Ok(())
 }
 
 /// An execution that has ended.

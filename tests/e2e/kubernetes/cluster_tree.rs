@@ -41,9 +41,12 @@ impl Application {
     pub fn on_kubernetes(self, manifests: &[(&str, &str)]) -> Self {
         let source = json!({ "type": "DOCKER", "serverName": "hub", "imageName": IMAGE, "metadataOnly": true,
             "collectionEnabled": false });
-        self.account_file("Artifact Servers/hub.yaml", json!({ "type": "DOCKER", "url": "http://127.0.0.1:1/v2/" }))
-            .kubernetes_service(SERVICE, manifests)
-            .file(&format!("Services/{SERVICE}/Artifact Servers/image.yaml"), source)
+        self.account_file(
+            "Artifact Servers/hub.yaml",
+            json!({ "type": "DOCKER", "url": "http://127.0.0.1:1/v2/" }),
+        )
+        .kubernetes_service(SERVICE, manifests)
+        .file(&format!("Services/{SERVICE}/Artifact Servers/image.yaml"), source)
     }
 
     /// A service on Kubernetes with these manifests, by path.
@@ -133,8 +136,8 @@ pub fn on_cluster(kind: &str, steps: &[Value], undo: &[Value]) -> Workflow {
 /// A workflow of phases on clusters, rolled back on failures of every class.
 pub fn on_clusters(kind: &str, phases: &[Phase]) -> Workflow {
     let strategy = json!({ "executionScope": "WORKFLOW", "repairActionCode": "ROLLBACK_WORKFLOW", "retryCount": 0,
-        "failureTypes": ["APPLICATION_ERROR", "CONNECTIVITY_ERROR", "AUTHENTICATION_ERROR", "VERIFICATION_FAILURE",
-            "TIMEOUT_ERROR", "DELEGATE_PROVISIONING_ERROR"] });
+        "failureTypes": ["APPLICATION_ERROR", "CONNECTIVITY", "AUTHENTICATION",
+            "VERIFICATION_FAILURE", "TIMEOUT_ERROR", "DELEGATE_ERROR"] });
     workflow(phases).with(json!({ "type": kind, "failureStrategies": [strategy] }))
 }
 
@@ -176,7 +179,8 @@ pub fn stage_deployment() -> Value {
 
 /// Swap Primary with Stage.
 pub fn swap() -> Value {
-    let properties = json!({ "service1": "${k8s.primaryServiceName}", "service2": "${k8s.stageServiceName}" });
+    let properties =
+        json!({ "service1": "${k8s.primaryServiceName}", "service2": "${k8s.stageServiceName}" });
     step("KUBERNETES_SWAP_SERVICE_SELECTORS", "Swap Primary with Stage", properties)
 }
 
@@ -190,4 +194,14 @@ pub fn scale(workload: &str, instances: &str, unit: &str) -> Value {
     let properties = json!({ "workload": workload, "instances": instances, "instanceUnitType": unit,
         "stateTimeoutInMinutes": 2 });
     step("K8S_SCALE", "Scale", properties)
+}
+
+/// A step under another name.
+pub fn named(name: &str, step: Value) -> Value {
+    with(step, json!({ "name": name }))
+}
+
+/// A script on the delegate with the kubeconfig of its phase.
+pub fn with_kubeconfig(name: &str, text: &str) -> Value {
+    crate::tree::script(name, &format!("set -e\nexport KUBECONFIG=${{HARNESS_KUBE_CONFIG_PATH}}\n{text}"))
 }

@@ -40,10 +40,13 @@ async fn server() -> Result<Arc<Server>> {
 
 /// Tells a server the token for a cluster, and its certificate authority.
 pub async fn introduce(server: &Server, cluster: &Cluster) -> Result<()> {
-    let secrets =
-        [(token_of(cluster.name()), cluster.token().to_owned()), (authority_of(cluster.name()), cluster.ca_pem()?)];
+    let secrets = [
+        (token_of(cluster.name()), cluster.token().to_owned()),
+        (authority_of(cluster.name()), cluster.ca_pem()?),
+    ];
     for (name, value) in secrets {
-        let secret = json!({ "secretType": "ENCRYPTED_TEXT", "encryptedText": { "name": name, "value": value } });
+        let secret =
+            json!({ "secretType": "ENCRYPTED_TEXT", "encryptedText": { "name": name, "value": value } });
         let query = "mutation($i: CreateSecretInput!) { createSecret(input: $i) { secret { id } } }";
         server.data_of(query, json!({ "i": secret })).await?;
     }
@@ -57,7 +60,8 @@ pub struct Place {
 }
 
 impl Place {
-    fn new(cluster: Arc<Cluster>, prefix: &str) -> Result<Self> {
+    /// A new one, whose name begins so.
+    pub fn new(cluster: Arc<Cluster>, prefix: &str) -> Result<Self> {
         let namespace = cluster.namespace(prefix)?;
         Ok(Self { cluster, namespace })
     }
@@ -207,7 +211,8 @@ impl Shop {
     pub async fn ship_with(&self, variables: &[(&str, &str)], build: &str) -> Result<Shipped> {
         let entity = (self.name.as_str(), "pipeline", SHIP);
         let builds = [(SERVICE, build)];
-        let execution = self.server.started(entity, variables, if build.is_empty() { &[] } else { &builds }).await?;
+        let execution =
+            self.server.started(entity, variables, if build.is_empty() { &[] } else { &builds }).await?;
         self.shipped(execution).await
     }
 
@@ -233,7 +238,8 @@ impl Shop {
         }
         let mut said = String::new();
         for leg in &shipped.legs {
-            said += &format!("{} {}: {}\n", leg.infrastructure, leg.status, self.failure(&leg.id).await?.message);
+            said +=
+                &format!("{} {}: {}\n", leg.infrastructure, leg.status, self.failure(&leg.id).await?.message);
             said += &self.log(&leg.id).await?;
         }
         bail!("the legs ended with {found:?}, expected {statuses:?}\n{said}")

@@ -19,7 +19,7 @@ use crate::ownership::{Conflict, client_side_managers, conflicts, migration};
 use crate::render;
 use crate::rollout_status::{Progress, progress};
 use crate::section::{APPLY, INITIALIZE};
-use crate::trouble::Trouble;
+use crate::trouble::{Trouble, without_content};
 
 /// Conflicts told of one object.
 const CONFLICTS_TOLD: usize = 8;
@@ -206,14 +206,14 @@ async fn try_it(
         Err(Trouble::Failed(failure)) if unborn && failure.code == code!("K8S_KIND_UNKNOWN") => return Ok(()),
         Err(Trouble::Status(status)) if unborn && status.code == 404 => return Ok(()),
         Err(Trouble::Status(status)) if status.code == 409 => status,
-        Err(trouble) => return Err(cluster.explain(trouble, &format!("apply {}", object.resource()))),
+        Err(trouble) => return Err(refusal(cluster, object, trouble)),
     };
     let found = conflicts(&status);
     let past = live.map(client_side_managers).unwrap_or_default();
     let past = |manager: &String| manager == MANAGER || past.contains(manager);
     let foreign: Vec<&Conflict> = found.iter().filter(|one| !past(&one.manager)).collect();
     if found.is_empty() {
-        return Err(cluster.explain(Trouble::Status(status), &format!("apply {}", object.resource())));
+        return Err(refusal(cluster, object, Trouble::Status(status)));
     }
     if !foreign.is_empty() && !checked.ours {
         return Err(owned(cluster, object, &foreign));
@@ -223,7 +223,7 @@ async fn try_it(
     }
     // Past the conflicts: whether the server takes it otherwise.
     let forced = cluster.apply(object, How { force: true, dry_run: true }).await;
-    forced.map(drop).map_err(|trouble| cluster.explain(trouble, &format!("apply {}", object.resource())))
+    forced.map(drop).map_err(|trouble| refusal(cluster, object, trouble))
 }
 
 /// Applies an object that was checked; the object as it is then.
@@ -252,7 +252,7 @@ pub async fn apply(cluster: &Cluster, checked: &Checked, context: &Context) -> R
         }
         other => other,
     };
-    let applied = applied.map_err(|trouble| cluster.explain(trouble, &format!("apply {resource}")))?;
+    let applied = applied.map_err(|trouble| refusal(cluster, object, trouble))?;
     let word = if checked.existed { "applied" } else { "created" };
     context.log.note(APPLY, &format!("{resource} {word}")).await;
     if resource.kind == "CustomResourceDefinition" {
@@ -305,6 +305,15 @@ fn not_served(name: &str, why: &str) -> Failure {
         code!("K8S_KIND_NOT_SERVED"),
         format!("the CustomResourceDefinition {name} was applied, but its kind cannot be used: {why}"),
     )
+}
+
+/// The failure of an object that the server does not take.
+fn refusal(cluster: &Cluster, object: &Object, trouble: Trouble) -> Failure {
+    let trouble = match trouble {
+        Trouble::Status(status) if object.kind() == "Secret" => Trouble::Status(without_content(status)),
+        trouble => trouble,
+    };
+    cluster.explain(trouble, &format!("apply {}", object.resource()))
 }
 
 fn told(conflicts: &[&Conflict]) -> String {

@@ -15,7 +15,7 @@ use crate::perform::{Job, Outputs};
 use crate::release;
 use crate::render::Files;
 use crate::rollout::not_the_history;
-use crate::section::{APPLY, INITIALIZE, PREPARE, WRAP_UP};
+use crate::section::{INITIALIZE, PREPARE, WRAP_UP};
 use crate::steady;
 use crate::version::version;
 use crate::workload::{at, instances, no_jobs, replicas, single};
@@ -45,7 +45,7 @@ pub async fn canary(
     let planned = plan(job, rendering.objects, next.number, wanted).await?;
     let release = &job.kubernetes.release;
     let checked = apply::check(&job.cluster, &planned.objects, release, skip_dry_run, job.context).await?;
-    release::begin(job, Action::Canary, next.number, None, &checked, &planned.versioned).await?;
+    release::begin(job, next.seen, Action::Canary, next.number, None, &checked, &planned.versioned).await?;
     let name = planned.canary.to_string();
     let value = OutputValue { value: name.clone(), secret: false, sealed: None };
     let outputs = Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]);
@@ -53,7 +53,7 @@ pub async fn canary(
     match roll(job, &checked, &planned.canary).await {
         Ok(steady) => release::succeeded(job, &steady).await?,
         Err(failure) => {
-            release::failed(job).await;
+            release::failed(job, next.number).await;
             return Err(failure);
         }
     }
@@ -94,7 +94,6 @@ async fn plan(
     let canary = workload.resource();
     let line = format!("release {number}: {canary} with {count} instances, beside {primary}");
     job.note(PREPARE, &line).await;
-    job.note(APPLY, &format!("{} objects", objects.len())).await;
     Ok(Planned { objects, versioned, canary })
 }
 

@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::connect::{Clusters, Link, Watcher};
+use crate::connect::{Clusters, Link};
 use crate::discovery::{ApiKind, GroupList, ResourceList, root, well_known};
 use crate::limits::{
     ANSWER_LIMIT, AT_ONCE, FIRST_PAUSE, LIST_LIMIT, LONGEST_PAUSE, LONGEST_RETRY_AFTER, PAGE, REQUEST_LIMIT,
@@ -31,9 +31,6 @@ use crate::trouble::{Trouble, broken};
 /// The one field manager of everything that is applied (`behaviour.md` 22).
 pub const MANAGER: &str = "manifold";
 
-/// For writing down that a task failed, when its time is over; the task's own margin cuts it.
-const LAST_WORD: Duration = Duration::from_secs(2);
-
 /// A cluster, for one task.
 #[derive(Clone)]
 pub struct Cluster {
@@ -41,6 +38,7 @@ pub struct Cluster {
     clusters: Arc<Clusters>,
     link: Arc<Link>,
     deadline: Instant,
+    grace: Duration,
 }
 
 /// How an object is applied.
@@ -75,19 +73,20 @@ pub type Events = BoxStream<'static, Result<WatchEvent<Value>, kube::Error>>;
 type Ask = Request<Vec<u8>>;
 
 impl Cluster {
-    /// Connects: credentials are opened, connections shared with other tasks, and the server is asked for its version, so that what is wrong
-    /// with the way to it is told before anything else.
+    /// Connects: credentials are opened, connections shared with other tasks. The first request tells what is wrong with the way to it.
+    /// No request is waited for beyond the deadline; the grace behind it is for a last word ([`Cluster::past_its_time`]).
     ///
     /// # Errors
-    /// The credentials cannot be opened or are refused; the server cannot be reached or its certificate is not trusted.
+    /// The credentials cannot be opened, or are not what they should be.
     pub async fn connect(
         clusters: &Arc<Clusters>,
         target: &ClusterTarget,
         resolver: &dyn Resolver,
-        deadline: Instant,
+        (deadline, grace): (Instant, Duration),
     ) -> Result<Self, Failure> {
         let link = clusters.link(target, resolver).await?;
-        Ok(Self { name: target.name.as_str().into(), clusters: Arc::clone(clusters), link, deadline })
+        let (name, clusters) = (target.name.as_str().into(), Arc::clone(clusters));
+        Ok(Self { name, clusters, link, deadline, grace })
     }
 
     /// The moment by which the task must have ended.
@@ -99,7 +98,7 @@ impl Cluster {
     /// The same cluster for a last word after the task's time: that it failed.
     #[must_use]
     pub fn past_its_time(&self) -> Self {
-        let deadline = self.deadline.max(Instant::now() + LAST_WORD);
+        let deadline = self.deadline.max(Instant::now() + self.grace);
         Self { deadline, ..self.clone() }
     }
 
@@ -389,17 +388,17 @@ impl Cluster {
         let params = WatchParams::default().fields(&format!("metadata.name={}", resource.name));
         let built = Build::new(path).watch(&params, version);
         let request = built.map_err(|error| self.bug(&doing, &error.to_string()))?;
-        let Watcher { client, place } =
-            self.link.watcher().map_err(|error| self.bug(&doing, &error.to_string()))?;
-        let opened = timeout(self.limit(), client.request_events::<Value>(request)).await;
+        let line = self.link.watcher().map_err(|error| self.bug(&doing, &error.to_string()))?;
+        let asked = line.through(async |client| client.request_events::<Value>(request).await);
+        let opened = timeout(self.limit(), asked).await;
         let events = match opened {
             Ok(Ok(events)) => events,
             Ok(Err(error)) => return Err(self.explain(Trouble::Failed(broken(&self.name, &error)), &doing)),
             Err(_) => return Err(self.silent()),
         };
-        // The place on the connection is held as long as the stream is.
+        // The connection is held as long as the stream is.
         Ok(Box::pin(StreamExt::map(events, move |event| {
-            let _held = &place;
+            let _held = &line;
             event
         })))
     }
@@ -464,7 +463,7 @@ impl Cluster {
             tries += 1;
             let (failure, pause) = match timeout(self.limit(), self.attempt(request.clone())).await {
                 Ok(Ok(answer)) if answer.code.is_success() => return Ok(answer.body),
-                Ok(Ok(answer)) if busy(answer.code) => (self.busy(&answer), answer.retry_after),
+                Ok(Ok(answer)) if busy(&answer) => (self.busy(&answer), answer.retry_after),
                 Ok(Ok(answer)) => return Err(self.refused(&answer)),
                 Ok(Err(Broken { failure, lasting: true })) => return Err(Trouble::Failed(failure)),
                 Ok(Err(Broken { failure, lasting: false })) => (failure, None),
@@ -486,8 +485,12 @@ impl Cluster {
 
     async fn attempt(&self, request: Ask) -> Result<Answer, Broken> {
         let lost = |error: &kube::Error| Broken::of(broken(&self.name, error));
-        let response =
-            self.link.client().send(request.map(Body::from)).await.map_err(|error| lost(&error))?;
+        let response = self
+            .link
+            .line()
+            .through(async |client| client.send(request.map(Body::from)).await)
+            .await
+            .map_err(|error| lost(&error))?;
         let (parts, body) = response.into_parts();
         let read = Limited::new(body, ANSWER_LIMIT).collect().await;
         let retry_after = parts.headers.get(http::header::RETRY_AFTER);
@@ -577,8 +580,9 @@ impl Cluster {
         Failure::new(
             FailureClass::Application,
             code!("K8S_ANSWER_UNREADABLE"),
-            format!("cluster {}: {doing}: {what}", self.name),
+            format!("cluster {} answers what cannot be understood: {doing}: {what}", self.name),
         )
+        .hint("check that the cloud provider's URL is that of a Kubernetes API server")
     }
 
     /// The failure of something that was refused.
@@ -602,8 +606,17 @@ impl Broken {
     }
 }
 
-fn busy(code: StatusCode) -> bool {
-    code == StatusCode::TOO_MANY_REQUESTS || code.is_server_error()
+/// What a server says of an object that does not fit its kind's schema: a refusal, though it comes as 500.
+const NO_FIT: &[u8] = b"failed to create typed";
+
+/// Whether an answer is about the server's own state, so that asking again can help.
+fn busy(answer: &Answer) -> bool {
+    let is_refusal = || answer.body.windows(NO_FIT.len()).any(|part| part == NO_FIT);
+    match answer.code {
+        StatusCode::TOO_MANY_REQUESTS => true,
+        StatusCode::INTERNAL_SERVER_ERROR => !is_refusal(),
+        code => code.is_server_error(),
+    }
 }
 
 /// Doubles with each try, up to a half off at random, so that a thousand tasks do not come back at once.

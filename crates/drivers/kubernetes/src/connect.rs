@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,9 @@ use tower::{BoxError, ServiceBuilder};
 use zeroize::Zeroizing;
 
 use crate::discovery::Discovery;
-use crate::limits::{CLUSTERS_KEPT, CONNECT_LIMIT, CONNECTIONS_KEPT, REQUEST_LIMIT, WATCHES_A_CONNECTION};
+use crate::limits::{
+    CLUSTERS_KEPT, CONNECT_LIMIT, CONNECTIONS_KEPT, FIRST_ALONE, REQUEST_LIMIT, WATCHES_A_CONNECTION,
+};
 
 /// Silence after which a connection is asked whether it is still there.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
@@ -46,18 +49,47 @@ pub struct Link {
     since: Instant,
     config: Config,
     /// For requests.
-    client: Client,
-    /// For watches, each of which holds a stream of its connection: (connection, watches on it).
-    watchers: Mutex<Vec<(Client, Arc<()>)>>,
+    line: Line,
+    /// For watches, each of which holds a stream of its connection; how often one is held counts the watches.
+    watchers: Mutex<Vec<Arc<Line>>>,
     /// The kinds of the cluster.
     pub(crate) discovery: Discovery,
 }
 
-/// A place for a watch on a connection.
-pub struct Watcher {
-    /// The connection.
-    pub client: Client,
-    pub(crate) place: Arc<()>,
+/// A client with one connection, where the server speaks HTTP/2. Before the first answer nobody knows whether it does, and a client opens a
+/// connection for each request: so the first one goes alone.
+pub struct Line {
+    client: Client,
+    warm: AtomicBool,
+    first: tokio::sync::Mutex<()>,
+}
+
+impl Line {
+    fn new(client: Client) -> Self {
+        Self { client, warm: AtomicBool::new(false), first: tokio::sync::Mutex::new(()) }
+    }
+
+    /// Does something with the client.
+    ///
+    /// # Errors
+    /// As what is done.
+    pub async fn through<T>(
+        &self,
+        what: impl AsyncFnOnce(&Client) -> Result<T, kube::Error>,
+    ) -> Result<T, kube::Error> {
+        // A server that lets the first one wait must not let all others wait with it: they get an error of their own.
+        let mut alone = None;
+        if !self.warm.load(Ordering::Relaxed) {
+            alone = timeout(FIRST_ALONE, self.first.lock()).await.ok();
+        }
+        if self.warm.load(Ordering::Relaxed) {
+            alone = None;
+        }
+        let done = what(&self.client).await?;
+        self.warm.store(true, Ordering::Relaxed);
+        drop(alone);
+        Ok(done)
+    }
 }
 
 /// A cluster's credentials, opened.
@@ -94,7 +126,7 @@ impl Clusters {
             key: opened.key,
             since: Instant::now(),
             config: opened.config,
-            client,
+            line: Line::new(client),
             watchers: Mutex::default(),
             discovery: Discovery::default(),
         }))
@@ -165,24 +197,23 @@ impl Clusters {
 
 impl Link {
     /// The connection for requests.
-    pub(crate) fn client(&self) -> &Client {
-        &self.client
+    pub(crate) fn line(&self) -> &Line {
+        &self.line
     }
 
-    /// A place for a watch: on a connection that has room, else on a new one.
+    /// A connection for a watch, which holds it as long as it lasts: one that has room, else a new one.
     ///
     /// # Errors
     /// A connection cannot be prepared.
-    pub(crate) fn watcher(&self) -> Result<Watcher, kube::Error> {
+    pub(crate) fn watcher(&self) -> Result<Arc<Line>, kube::Error> {
         let mut watchers = self.watchers.lock().unwrap_or_else(PoisonError::into_inner);
-        let free = watchers.iter().find(|(_, places)| Arc::strong_count(places) <= WATCHES_A_CONNECTION);
-        if let Some((client, places)) = free {
-            return Ok(Watcher { client: client.clone(), place: Arc::clone(places) });
+        let free = watchers.iter().find(|line| Arc::strong_count(line) <= WATCHES_A_CONNECTION);
+        if let Some(line) = free {
+            return Ok(Arc::clone(line));
         }
-        let places = Arc::new(());
-        let client = client(&self.config)?;
-        watchers.push((client.clone(), Arc::clone(&places)));
-        Ok(Watcher { client, place: places })
+        let line = Arc::new(Line::new(client(&self.config)?));
+        watchers.push(Arc::clone(&line));
+        Ok(line)
     }
 }
 

@@ -12,12 +12,11 @@ use std::time::Duration;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use manifold_model::{Failure, FailureClass, code};
-use process_wrap::tokio::{ChildWrapper, CommandWrap, KillOnDrop, ProcessGroup};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use serde_json::{Map, Value};
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
@@ -96,12 +95,10 @@ impl Helm {
         };
         let waited = timeout_at(deadline, self.places.acquire()).await;
         let _place = waited.map_err(|_| too_late("other renderings took all the time"))?;
-        let mut child = self.start(chart).map_err(failed)?;
+        let mut process = self.start(chart).map_err(failed)?;
         let until = deadline.min(Instant::now() + HELM_LIMIT);
-        let run = timeout_at(until, collect(child.as_mut())).await;
-        if !matches!(run, Ok(Ok(_))) {
-            stop(child.as_mut()).await;
-        }
+        let run = timeout_at(until, process.collect()).await;
+        process.stop().await;
         match run {
             Err(_) => Err(too_late("the templates were still being rendered")),
             Ok(Err(error)) => Err(failed(error)),
@@ -115,7 +112,7 @@ impl Helm {
         }
     }
 
-    fn start(&self, chart: &Chart<'_>) -> io::Result<Box<dyn ChildWrapper>> {
+    fn start(&self, chart: &Chart<'_>) -> io::Result<Process> {
         let mut command = Command::new(&self.program);
         command
             .args(["template", release_name(chart.release), "/proc/self/fd/0"])
@@ -124,18 +121,20 @@ impl Helm {
             // Nothing of a person's helm: no plugins, repositories or settings, and no cluster.
             .env("HOME", "/nonexistent")
             .current_dir("/")
+            .process_group(0)
+            .kill_on_drop(true)
             .stdin(Stdio::from(in_memory(&archive(chart)?)?))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = CommandWrap::from(command).wrap(ProcessGroup::leader()).wrap(KillOnDrop).spawn()?;
-        let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        if let Some(pid) = pid {
+        let child = command.spawn()?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = group {
             let limit = Rlimit { current: Some(MEMORY_LIMIT), maximum: Some(MEMORY_LIMIT) };
             if let Err(error) = prlimit(Some(pid), Resource::As, limit) {
                 tracing::debug!(%error, "the memory of a rendering is not limited");
             }
         }
-        Ok(child)
+        Ok(Process { child, group })
     }
 }
 
@@ -183,43 +182,66 @@ struct Run {
     complaint: Vec<u8>,
 }
 
-/// Reads what a process says to its end, or until it has said too much.
-async fn collect(child: &mut dyn ChildWrapper) -> io::Result<Run> {
-    let (Some(mut out), Some(mut err)) = (child.stdout().take(), child.stderr().take()) else {
-        return Err(io::Error::other("the process has no pipes"));
-    };
-    let (mut output, mut complaint) = (Vec::new(), Vec::new());
-    let ((), ()) = tokio::try_join!(
-        async {
-            read(&mut out, &mut output, TEXT_LIMIT + 1).await?;
-            // Closed when there is more, so that the writer ends.
-            drop(out);
-            Ok::<(), io::Error>(())
-        },
-        async {
-            read(&mut err, &mut complaint, COMPLAINT_LIMIT).await?;
-            tokio::io::copy(&mut err, &mut tokio::io::sink()).await?;
-            Ok(())
+/// A running helm. Dropped, it is killed with all that it started.
+struct Process {
+    child: Child,
+    /// Its process group; `None` once it has ended, for then the number may be somebody else's.
+    group: Option<Pid>,
+}
+
+impl Process {
+    /// Reads what it says to its end, or until it has said too much.
+    async fn collect(&mut self) -> io::Result<Run> {
+        let (Some(mut out), Some(mut err)) = (self.child.stdout.take(), self.child.stderr.take()) else {
+            return Err(io::Error::other("the process has no pipes"));
+        };
+        let (mut output, mut complaint) = (Vec::new(), Vec::new());
+        let ((), ()) = tokio::try_join!(
+            async {
+                read(&mut out, &mut output, TEXT_LIMIT + 1).await?;
+                // Closed when there is more, so that the writer ends.
+                drop(out);
+                Ok::<(), io::Error>(())
+            },
+            async {
+                read(&mut err, &mut complaint, COMPLAINT_LIMIT).await?;
+                tokio::io::copy(&mut err, &mut tokio::io::sink()).await?;
+                Ok(())
+            }
+        )?;
+        let status = self.child.wait().await?;
+        self.group = None;
+        Ok(Run { success: status.success(), output, complaint })
+    }
+
+    /// Ends it, unless it has ended.
+    async fn stop(&mut self) {
+        /// A process that was killed is gone at once, unless the machine itself hangs.
+        const REAP: Duration = Duration::from_secs(5);
+        if self.group.is_none() {
+            return;
         }
-    )?;
-    let status = child.wait().await?;
-    Ok(Run { success: status.success(), output, complaint })
+        self.kill();
+        if tokio::time::timeout(REAP, self.child.wait()).await.is_err() {
+            tracing::warn!("helm was killed and has not ended");
+        }
+    }
+
+    fn kill(&mut self) {
+        if let Some(Err(error)) = self.group.take().map(|group| kill_process_group(group, Signal::KILL)) {
+            tracing::debug!(%error, "helm had ended");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
 }
 
 async fn read(from: &mut (impl AsyncRead + Unpin), into: &mut Vec<u8>, limit: usize) -> io::Result<()> {
     from.take(limit as u64).read_to_end(into).await.map(|_| ())
-}
-
-/// Ends a process with its group.
-async fn stop(child: &mut dyn ChildWrapper) {
-    /// A process that was killed is gone at once, unless the machine itself hangs.
-    const REAP: Duration = Duration::from_secs(5);
-    if let Err(error) = child.start_kill() {
-        tracing::debug!(%error, "helm had ended");
-    }
-    if tokio::time::timeout(REAP, child.wait()).await.is_err() {
-        tracing::warn!("helm was killed and has not ended");
-    }
 }
 
 /// Helm's complaint in a few words.
@@ -284,6 +306,51 @@ mod tests {
         assert_eq!(words(complaint), "a.yaml:2:12 executing \"x\": nil pointer");
         assert_eq!(words(b"\xff\n"), "\u{fffd}");
         assert_eq!(words(b""), "helm failed without a word");
+    }
+
+    /// A program that starts another and says so, then never ends.
+    fn endless(folder: &Path) -> Helm {
+        use std::os::unix::fs::PermissionsExt;
+        let program = folder.join("helm");
+        let script = format!(
+            "#!/bin/sh\n/bin/sleep 1000 &\necho $! > {0}/new && /bin/mv {0}/new {0}/pid\nwait\n",
+            folder.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+        Helm::new(program)
+    }
+
+    /// Waits until a condition holds.
+    async fn until(mut holds: impl FnMut() -> bool) {
+        let end = Instant::now() + Duration::from_secs(10);
+        while !holds() {
+            assert!(Instant::now() < end, "not in time");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_longer_wanted_is_killed_with_its_children() {
+        let folder = tempfile::tempdir().unwrap();
+        let helm = endless(folder.path());
+        let (values, file) = (Map::new(), folder.path().join("pid"));
+        let chart = Chart { release: "r", namespace: "n", templates: &[], values: &values };
+        let rendering = helm.template(&chart, Instant::now() + Duration::from_secs(60));
+        tokio::select! {
+            _ = rendering => unreachable!("it never ends"),
+            () = until(|| file.exists()) => {}
+        }
+        let pid = std::fs::read_to_string(&file).unwrap();
+        let command = format!("/proc/{}/cmdline", pid.trim());
+        until(|| {
+            std::fs::read_to_string(&command).is_ok_and(|line| !line.contains("sleep"))
+                || !Path::new(&command).exists()
+        })
+        .await;
+        // So is what takes longer than its deadline.
+        let failure = helm.template(&chart, Instant::now() + Duration::from_millis(300)).await.unwrap_err();
+        assert_eq!(failure.class, FailureClass::Timeout);
     }
 
     #[test]

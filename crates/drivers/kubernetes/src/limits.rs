@@ -24,6 +24,8 @@ pub const PAGE: u32 = 250;
 pub const LIST_LIMIT: usize = 10_000;
 /// Watches on one connection: below the smallest number of streams that servers allow (Go's default is 250).
 pub const WATCHES_A_CONNECTION: usize = 100;
+/// How long the first request of a connection goes alone.
+pub const FIRST_ALONE: Duration = Duration::from_secs(2);
 /// Clusters (with credentials) whose connections are kept.
 pub const CLUSTERS_KEPT: usize = 256;
 /// How long connections with the same credentials are taken for new tasks.
@@ -31,9 +33,9 @@ pub const CONNECTIONS_KEPT: Duration = Duration::from_secs(30 * 60);
 /// Between two questions about a workload that is watched: the poll behind the watch.
 pub const POLL: Duration = Duration::from_secs(30);
 /// How long the API server may be unreachable while a workload is waited for, in polls in a row.
-pub const SILENT_POLLS: u32 = 5;
+pub const SILENT_POLLS: u32 = 12;
 /// How long a workload makes no progress before its pods and events are looked at; it doubles each time.
-pub const FIRST_LOOK: Duration = Duration::from_secs(3);
+pub const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// Longest pause between two such looks.
 pub const LONGEST_LOOK: Duration = Duration::from_secs(60);
 /// Pods that are looked at to explain trouble.
@@ -44,13 +46,13 @@ pub const REASONS_TOLD: usize = 6;
 pub const REASON_CHARS: usize = 300;
 /// Tries of a write that meets another writer.
 pub const WRITE_TRIES: u32 = 8;
-/// How long a deletion may take before it is only noted.
-pub const DELETE_PATIENCE: Duration = Duration::from_secs(5);
 /// Requests of one task at once.
 pub const AT_ONCE: usize = 8;
 /// Looks at a new kind until it is served, and the pause between them.
 pub const KIND_LOOKS: u32 = 50;
 /// See [`KIND_LOOKS`].
 pub const KIND_PAUSE: Duration = Duration::from_millis(200);
-/// Longest pause before a watch that has ended is opened again.
-pub const WATCH_PAUSE: Duration = Duration::from_millis(500);
+/// How many tries ahead the pause before opening a watch again is: an ended watch is no trouble, but asked for anew costs two requests.
+pub const WATCH_PATIENCE: u32 = 2;
+/// Between two questions about a workload that cannot be watched.
+pub const UNWATCHED_POLL: Duration = Duration::from_secs(5);

@@ -63,12 +63,13 @@ pub async fn perform(
     let margin = LONGEST_MARGIN.min(total / 20);
     let deadline = Instant::now() + total.saturating_sub(margin);
     let said = Mutex::new(Outputs::new());
-    let work = run(clusters, helm, task, kubernetes, context, deadline, &said).boxed();
+    let time = (deadline, margin * 4 / 5);
+    let work = run(clusters, helm, task, kubernetes, context, time, &said).boxed();
     let ended = tokio::select! {
         biased;
         () = context.cancel.cancelled() => None,
-        // What the work does after its deadline (write down that it failed) has half of the margin.
-        ended = timeout_at(deadline + margin / 2, work) => Some(ended),
+        // What the work does after its deadline (write down that it failed) has most of the margin.
+        ended = timeout_at(deadline + margin * 9 / 10, work) => Some(ended),
     };
     let mut outcome = match ended {
         None => Outcome::of(TaskResult::Cancelled),
@@ -89,10 +90,10 @@ async fn run(
     task: &Task,
     kubernetes: &KubernetesTask,
     context: &Context,
-    deadline: Instant,
+    time: (Instant, Duration),
     said: &Mutex<Outputs>,
 ) -> Result<Outputs, Failure> {
-    let job = Job::begin(clusters, task, kubernetes, context, deadline, said).await?;
+    let job = Job::begin(clusters, task, kubernetes, context, time, said).await?;
     Job { helm, ..job }.act().await
 }
 
@@ -119,7 +120,8 @@ pub async fn probe(
     let deadline = Instant::now() + PROBE_LIMIT;
     let look = async {
         let resolver = context.resolver.as_ref();
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let time = (deadline, Duration::ZERO);
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         record::read(&cluster, &Place::of(&kubernetes.namespace, &kubernetes.release)).await
     };
     // A cluster that cannot be asked now is asked again by performing, which goes on where it was left.
@@ -139,12 +141,12 @@ impl<'a> Job<'a> {
         task: &'a Task,
         kubernetes: &'a KubernetesTask,
         context: &'a Context,
-        deadline: Instant,
+        time: (Instant, Duration),
         said: &'a Mutex<Outputs>,
     ) -> Result<Self, Failure> {
         let resolver = context.resolver.as_ref();
         label::check_release(&kubernetes.release)?;
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, deadline).await?;
+        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
         let place = Place::of(&kubernetes.namespace, &kubernetes.release);
         Ok(Self { task, kubernetes, context, cluster, place, helm: None, said })
     }

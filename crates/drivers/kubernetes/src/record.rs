@@ -39,6 +39,7 @@ impl Place {
 }
 
 /// The history as it was when it was looked at, and the `ConfigMap` that it is in.
+#[derive(Debug)]
 pub struct Seen {
     history: History,
     found: Option<Object>,

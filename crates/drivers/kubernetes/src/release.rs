@@ -9,18 +9,20 @@ use crate::apply::Checked;
 use crate::history::{Action, Record, Recorded, Status};
 use crate::object::{Object, Resource};
 use crate::perform::Job;
-use crate::record;
+use crate::record::{self, Seen};
 use crate::revision::revision;
-use crate::section::WRAP_UP;
+use crate::section::{PREPARE, WRAP_UP};
 use crate::version::digest;
 
 /// A release before it is begun.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Next {
     /// Its number.
     pub number: u64,
     /// What was written down, when this task was performed before.
     pub before: Option<Record>,
+    /// The history that says so.
+    pub seen: Seen,
 }
 
 /// The number of this task's release: the one it has begun under, or the next.
@@ -28,10 +30,10 @@ pub struct Next {
 /// # Errors
 /// The history cannot be read.
 pub async fn next(job: &Job<'_>) -> Result<Next, Failure> {
-    let history = record::read(&job.cluster, &job.place).await?;
-    let before = history.of_task(&job.task.id).cloned();
-    let number = before.as_ref().map_or_else(|| history.next_number(), |record| record.number);
-    Ok(Next { number, before })
+    let seen = record::look(&job.cluster, &job.place).await?;
+    let before = seen.history().of_task(&job.task.id).cloned();
+    let number = before.as_ref().map_or_else(|| seen.history().next_number(), |record| record.number);
+    Ok(Next { number, before, seen })
 }
 
 /// Writes down what will be touched. What an earlier turn of the same task wrote about what was there before stays.
@@ -40,13 +42,14 @@ pub async fn next(job: &Job<'_>) -> Result<Next, Failure> {
 /// The history cannot be written; another deployment has taken the number meanwhile.
 pub async fn begin(
     job: &Job<'_>,
+    seen: Seen,
     action: Action,
     number: u64,
     color: Option<&str>,
     objects: &[Checked],
     versioned: &BTreeSet<usize>,
 ) -> Result<(), Failure> {
-    record::update(&job.cluster, &job.place, |history| {
+    record::update_seen(&job.cluster, &job.place, seen, |history| {
         let record = history.begin(job.task, action, now());
         if record.number != number {
             return Err(overtaken(job));
@@ -62,7 +65,10 @@ pub async fn begin(
             .collect();
         Ok(())
     })
-    .await
+    .await?;
+    let line = format!("release {number} of {}: {} objects", job.kubernetes.release, objects.len());
+    job.note(PREPARE, &line).await;
+    Ok(())
 }
 
 fn recorded(checked: &Checked, versioned: bool, before: &Record) -> Recorded {
@@ -110,8 +116,8 @@ pub async fn succeeded(job: &Job<'_>, workloads: &[Object]) -> Result<(), Failur
     .await
 }
 
-/// Writes down that the release failed. That this cannot be written is told in the log only: the failure itself is what people need.
-pub async fn failed(job: &Job<'_>) {
+/// Writes down that the release failed. When even that cannot be done, the record stays as begun, which a rollback takes as well.
+pub async fn failed(job: &Job<'_>, number: u64) {
     let cluster = job.cluster.past_its_time();
     let written = record::update(&cluster, &job.place, |history| {
         if let Some(stored) = history.of_task_mut(&job.task.id) {
@@ -119,10 +125,13 @@ pub async fn failed(job: &Job<'_>) {
         }
         Ok(())
     });
-    if let Err(failure) = written.await {
-        job.note(WRAP_UP, &format!("that this release failed is not in its history: {}", failure.message))
-            .await;
-    }
+    let line = match written.await {
+        Ok(()) => format!("release {number} has failed"),
+        Err(failure) => {
+            format!("release {number} has failed, and that could not be written down: {}", failure.message)
+        }
+    };
+    job.note(WRAP_UP, &line).await;
 }
 
 /// The names of resources, for the log.

@@ -9,7 +9,7 @@ use manifold_model::{Failure, FailureClass, code};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use crate::cluster::How;
+use crate::cluster::{Dependents, How};
 use crate::delete::{is_of, try_delete};
 use crate::history::{Action, History, Record, Recorded, Status};
 use crate::object::Resource;
@@ -70,7 +70,8 @@ pub async fn rollback(job: &Job<'_>) -> Result<Outputs, Failure> {
     wait(&job.cluster, &restored, job.context).await?;
     for resource in &plan.gone {
         if is_of(&job.cluster, resource, &job.kubernetes.release).await? {
-            try_delete(job, WRAP_UP, resource).await;
+            job.cluster.delete(resource, Dependents::Background).await?;
+            job.note(WRAP_UP, &format!("{resource}, which this execution created, is deleted")).await;
         }
     }
     record::update(&job.cluster, &job.place, |history| {
@@ -135,9 +136,11 @@ async fn tell(job: &Job<'_>, plan: &Plan) {
     };
     job.note(PREPARE, &line).await;
     for resource in &plan.left {
-        let line =
-            format!("{resource} stays as it is: it was there before and has no revisions to go back to");
-        job.note(PREPARE, &line).await;
+        let why = match STAY.contains(&resource.kind.as_str()) {
+            true => "others may use it by now",
+            false => "it was there before and has no revisions to go back to",
+        };
+        job.note(PREPARE, &format!("{resource} stays as it is: {why}")).await;
     }
 }
 
@@ -226,8 +229,7 @@ mod tests {
 
     #[test]
     fn workloads_go_back_and_new_things_go() {
-        let mut history = History::default();
-        history.releases = vec![
+        let releases = vec![
             release(
                 1,
                 "a",
@@ -249,6 +251,7 @@ mod tests {
                 ],
             ),
         ];
+        let history = History { releases, ..History::default() };
         let plan = plan(&history, &ExecutionId::from("b")).unwrap();
         assert_eq!((plan.releases, plan.target), (vec![2, 3], Some(1)));
         assert_eq!(plan.back.len(), 1);
@@ -260,10 +263,10 @@ mod tests {
 
     #[test]
     fn without_a_success_what_was_created_goes() {
-        let mut history = History::default();
         let objects =
             vec![object("Deployment", "web", false, None), object("Deployment", "theirs", true, None)];
-        history.releases = vec![release(1, "a", Status::InProgress, objects)];
+        let releases = vec![release(1, "a", Status::InProgress, objects)];
+        let history = History { releases, ..History::default() };
         let found = plan(&history, &ExecutionId::from("a")).unwrap();
         assert_eq!(
             (names(&found.gone), names(&found.left)),

@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use crate::apply::{Checked, apply, check, place};
 use crate::delete::{is_of, try_delete};
-use crate::history::{Action, History, Record, Recorded, Status};
+use crate::history::{Action, History, Record, Status};
 use crate::object::{Object, Resource};
 use crate::perform::{Job, Outputs};
-use crate::record::{self, Seen};
+use crate::record;
 use crate::render::Files;
 use crate::revision::revision;
 use crate::section::{INITIALIZE, PREPARE, WRAP_UP};
 use crate::steady::wait_from;
-use crate::version::{digest, references, version};
-use crate::{label, workload};
+use crate::version::{references, version};
+use crate::{label, release, workload};
 
 /// Successful releases whose configuration is kept.
 const KEPT: usize = 2;
@@ -56,14 +56,15 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
     }
     let number = known.map_or_else(|| history.next_number(), |record| record.number);
     let prepared = prepare(job, rendering.objects, number, skip_dry_run).await?;
-    begin(job, seen, &prepared).await?;
+    let Prepared { checked, versioned, .. } = &prepared;
+    release::begin(job, seen, Action::Rollout, number, None, checked, versioned).await?;
     match carry_out(job, &prepared).await {
         Ok(workloads) => {
             wrap_up(job, &prepared, &workloads).await?;
             Ok(Outputs::new())
         }
         Err(failure) => {
-            fail(job, prepared.number).await;
+            release::failed(job, number).await;
             Err(failure)
         }
     }
@@ -136,50 +137,6 @@ pub fn not_the_history(job: &Job<'_>, objects: &[Object]) -> Result<(), Failure>
     }
 }
 
-/// Writes down what will be touched, before it is.
-async fn begin(job: &Job<'_>, seen: Seen, prepared: &Prepared) -> Result<(), Failure> {
-    let number = prepared.number;
-    record::update_seen(&job.cluster, &job.place, seen, |history| {
-        let begun = history.begin(job.task, Action::Rollout, now());
-        if begun.number != number {
-            return Err(busy(job));
-        }
-        if let Some(record) = history.of_task_mut(&job.task.id) {
-            record.objects = recorded(prepared, record);
-        }
-        Ok(())
-    })
-    .await?;
-    let objects = prepared.checked.len();
-    job.note(PREPARE, &format!("release {number} of {}: {objects} objects", job.kubernetes.release)).await;
-    Ok(())
-}
-
-/// What a record says of the objects: whether one was there is what the first try saw.
-fn recorded(prepared: &Prepared, before: &Record) -> Vec<Recorded> {
-    let of = |(index, checked): (usize, &Checked)| {
-        let resource = checked.object.resource();
-        let known = before.object(&resource);
-        Recorded {
-            existed: known.map_or(checked.existed, |known| known.existed),
-            versioned: prepared.versioned.contains(&index),
-            revision: known.and_then(|known| known.revision.clone()),
-            digest: digest(&checked.object),
-            resource,
-        }
-    };
-    prepared.checked.iter().enumerate().map(of).collect()
-}
-
-fn busy(job: &Job<'_>) -> Failure {
-    Failure::new(
-        FailureClass::Application,
-        code!("K8S_HISTORY_BUSY"),
-        format!("another deployment of the release {} began in the same moment", job.kubernetes.release),
-    )
-    .hint("make sure that no other deployment uses the same release name in this namespace")
-}
-
 /// Applies everything and waits; the workloads as they are then.
 async fn carry_out(job: &Job<'_>, prepared: &Prepared) -> Result<Vec<Object>, Failure> {
     let mut workloads = Vec::new();
@@ -190,24 +147,6 @@ async fn carry_out(job: &Job<'_>, prepared: &Prepared) -> Result<Vec<Object>, Fa
         }
     }
     wait_from(&job.cluster, workloads, job.context).await
-}
-
-/// Writes down that a release failed. When even that cannot be done, the record stays as begun, which a rollback takes as well.
-async fn fail(job: &Job<'_>, number: u64) {
-    let cluster = job.cluster.past_its_time();
-    let written = record::update(&cluster, &job.place, |history| {
-        if let Some(record) = history.of_task_mut(&job.task.id) {
-            record.end(Status::Failed, now());
-        }
-        Ok(())
-    });
-    let line = match written.await {
-        Ok(()) => format!("release {number} has failed"),
-        Err(failure) => {
-            format!("release {number} has failed, and that could not be written down: {}", failure.message)
-        }
-    };
-    job.note(WRAP_UP, &line).await;
 }
 
 /// Writes down the success with the revisions of the workloads; configuration that no release needs any more goes.
@@ -329,6 +268,7 @@ mod tests {
     use manifold_model::TaskId;
 
     use super::*;
+    use crate::history::Recorded;
 
     fn release(number: u64, status: Status) -> Record {
         let resource = Resource {
@@ -356,12 +296,12 @@ mod tests {
     fn the_newest_two_successes_keep_their_configuration() {
         use Status::{Failed, InProgress, RolledBack, Succeeded};
         let statuses = [Succeeded, Succeeded, RolledBack, InProgress, Failed, Succeeded, InProgress];
-        let mut history = History::default();
-        history.releases = statuses
+        let releases = statuses
             .into_iter()
             .enumerate()
             .map(|(index, status)| release(index as u64 + 1, status))
             .collect();
+        let history = History { releases, ..History::default() };
         let names: Vec<String> = superseded(&history).into_iter().map(|resource| resource.name).collect();
         assert_eq!(names, ["c-1", "c-3", "c-4", "c-5"]);
     }

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::cluster::MANAGER;
 use crate::object::Object;
 
 /// How far an object is.
@@ -34,13 +35,22 @@ pub fn progress(object: &Object) -> Progress {
     }
 }
 
-/// Ready and wanted pods of a workload, for people.
+/// How many pods of a workload are ready, for people: of a Deployment those of its newest template, as far as its status tells them from the old
+/// ones, which serve on while the new ones fail.
 #[must_use]
-pub fn counts(object: &Object) -> Option<(i64, i64)> {
+pub fn counts(object: &Object) -> Option<String> {
     let status = |key: &str| number(object, &["status", key]).unwrap_or(0);
+    let wanted = replicas(object);
     match (object.group(), object.kind()) {
-        ("apps", "DaemonSet") => Some((status("numberReady"), status("desiredNumberScheduled"))),
-        ("apps", "Deployment" | "StatefulSet") => Some((status("readyReplicas"), replicas(object))),
+        ("apps", "DaemonSet") => {
+            Some(format!("{} of {} pods ready", status("numberReady"), status("desiredNumberScheduled")))
+        }
+        ("apps", "StatefulSet") => Some(format!("{} of {wanted} pods ready", status("readyReplicas"))),
+        ("apps", "Deployment") => {
+            let (updated, old) = (status("updatedReplicas"), status("replicas") - status("updatedReplicas"));
+            let ready = (status("readyReplicas") - old).clamp(0, updated.max(0));
+            Some(format!("{ready} of {wanted} new pods ready"))
+        }
         _ => None,
     }
 }
@@ -74,11 +84,37 @@ pub fn condition<'a>(object: &'a Object, kind: &str) -> Option<(&'a str, &'a str
     Some((text("status"), text("reason"), text("message")))
 }
 
+/// Whether the Deployment was given up before we last changed it. Its controller keeps that word when the change goes back to a template that it
+/// has a ReplicaSet of, until the first Pod comes up; it says nothing of how the change goes.
+fn of_an_earlier_template(object: &Object) -> bool {
+    let given_up = newest(object, &["status", "conditions"], "lastUpdateTime", |one| {
+        one.get("type").and_then(Value::as_str) == Some("Progressing")
+    });
+    let changed = newest(object, &["metadata", "managedFields"], "time", |one| {
+        one.get("manager").and_then(Value::as_str) == Some(MANAGER) && one.get("subresource").is_none()
+    });
+    // What was given up in the second of the change was so before it: no deadline is shorter than a second.
+    given_up.zip(changed).is_some_and(|(given_up, changed)| given_up <= changed)
+}
+
+/// The newest time of a list's items: the cluster's own, RFC 3339 with whole seconds and `Z`, which sorts as text.
+fn newest<'a>(
+    object: &'a Object,
+    list: &[&str],
+    time: &str,
+    counts: impl Fn(&Value) -> bool,
+) -> Option<&'a str> {
+    let items = object.at(list).and_then(Value::as_array).into_iter().flatten();
+    items.filter(|one| counts(one)).filter_map(|one| one.get(time)?.as_str()).max()
+}
+
 fn deployment(object: &Object) -> Progress {
     if !observed(object) {
         return unobserved(object);
     }
-    if let Some((_, "ProgressDeadlineExceeded", message)) = condition(object, "Progressing") {
+    if let Some((_, "ProgressDeadlineExceeded", message)) = condition(object, "Progressing")
+        && !of_an_earlier_template(object)
+    {
         return Progress::Failed(format!("it exceeded its progress deadline: {message}"));
     }
     let status = |key: &str| number(object, &["status", key]).unwrap_or(0);
@@ -219,6 +255,23 @@ mod tests {
     }
 
     #[test]
+    fn old_pods_of_a_deployment_do_not_count_as_ready() {
+        let text = |status: Value| {
+            let metadata = json!({"name": "x"});
+            counts(&Object(
+                json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata, "spec": {"replicas": 2}, "status": status}),
+            ))
+            .unwrap()
+        };
+        let crash = json!({"replicas": 3, "updatedReplicas": 1, "readyReplicas": 2});
+        assert_eq!(text(crash), "0 of 2 new pods ready");
+        let half = json!({"replicas": 3, "updatedReplicas": 2, "readyReplicas": 2});
+        assert_eq!(text(half), "1 of 2 new pods ready");
+        assert_eq!(text(json!({"replicas": 2, "updatedReplicas": 2})), "0 of 2 new pods ready");
+        assert_eq!(text(json!({})), "0 of 2 new pods ready");
+    }
+
+    #[test]
     fn deployments() {
         let table = [
             (json!({}), json!({}), waiting("the change of the Deployment is not seen by its controller yet")),
@@ -249,6 +302,27 @@ mod tests {
         for (spec, status, expected) in table {
             assert_eq!(of("apps/v1", "Deployment", spec, status), expected);
         }
+    }
+
+    #[test]
+    fn a_deployment_that_was_given_up_before_it_was_changed_is_not_given_up() {
+        let late = |given_up: &str| {
+            let ours = |time: &str| json!({"manager": "manifold", "operation": "Apply", "time": time});
+            let status =
+                json!({"manager": "manifold", "subresource": "status", "time": "2026-01-01T00:00:09Z"});
+            progress(&Object(json!({
+                "apiVersion": "apps/v1", "kind": "Deployment",
+                "metadata": {"generation": 2, "managedFields": [ours("2026-01-01T00:00:02Z"), ours("2026-01-01T00:00:05Z"), status,
+                    {"manager": "kubectl", "time": "2026-01-01T00:00:09Z"}]},
+                "status": {"observedGeneration": 2, "conditions": [{"type": "Progressing", "status": "False",
+                    "reason": "ProgressDeadlineExceeded", "message": "m", "lastUpdateTime": given_up}]},
+            })))
+        };
+        for before in ["2026-01-01T00:00:04Z", "2026-01-01T00:00:05Z"] {
+            assert_eq!(late(before), waiting("0 of 1 new pods exist"));
+        }
+        let failed = Progress::Failed("it exceeded its progress deadline: m".to_owned());
+        assert_eq!(late("2026-01-01T00:00:06Z"), failed);
     }
 
     #[test]

@@ -8,17 +8,21 @@ use futures::stream::{FuturesUnordered, StreamExt};
 use kube::core::WatchEvent;
 use manifold_driver::Context;
 use manifold_model::{Failure, FailureClass, code};
-use tokio::time::{Instant, sleep, sleep_until};
+use serde_json::Value;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::cluster::{Cluster, Events};
+use crate::cluster::{Cluster, Events, pause_after};
 use crate::limits::{
-    FIRST_LOOK, LONGEST_LOOK, PODS_LOOKED_AT, POLL, REASONS_TOLD, SILENT_POLLS, WATCH_PAUSE,
+    FIRST_LOOK, LONGEST_LOOK, PODS_LOOKED_AT, POLL, REASONS_TOLD, SILENT_POLLS, UNWATCHED_POLL,
+    WATCH_PATIENCE,
 };
 use crate::object::{Object, Resource};
 use crate::reasons;
 use crate::rollout_status::{Progress, counts, progress};
 use crate::section::WAIT;
 
+/// Objects whose events are looked at to explain trouble: the workload and its first Pods.
+const EVENTS_OF: usize = 3;
 /// Time kept to say what went wrong.
 const LAST_WORDS: Duration = Duration::from_millis(1500);
 
@@ -57,26 +61,31 @@ async fn wait_for(
     let mut steady: Vec<Option<Object>> = vec![None; objects.len()];
     let one = |(index, object)| one(cluster, context, end, index, object).boxed();
     let mut waits: FuturesUnordered<_> = objects.into_iter().enumerate().map(one).collect();
-    let mut late: Option<Failure> = None;
+    let mut late = Vec::new();
     while let Some((index, ended)) = waits.next().await {
         match ended {
             Ok(object) => steady.get_mut(index).map(|place| *place = Some(object)).unwrap_or_default(),
             // All others are late in the same moment: the text has them all.
-            Err(failure) if failure.class == FailureClass::Timeout => {
-                late = Some(match late {
-                    Some(first) => {
-                        Failure { message: format!("{}; {}", first.message, failure.message), ..first }
-                    }
-                    None => failure,
-                });
-            }
+            Err(failure) if failure.class == FailureClass::Timeout => late.push(failure),
             Err(failure) => return Err(failure),
         }
     }
-    match late {
+    match together(late) {
         Some(failure) => Err(failure),
         None => Ok(steady.into_iter().flatten().collect()),
     }
+}
+
+/// One failure of all that are late; the log has those that the text leaves out.
+fn together(mut late: Vec<Failure>) -> Option<Failure> {
+    let more = late.len().saturating_sub(REASONS_TOLD);
+    late.truncate(REASONS_TOLD);
+    let texts: Vec<&str> = late.iter().map(|failure| failure.message.as_str()).collect();
+    let mut message = texts.join("; ");
+    if more > 0 {
+        message.push_str(&format!("; and {more} more"));
+    }
+    late.into_iter().next().map(|first| Failure { message, ..first })
 }
 
 async fn one(
@@ -86,9 +95,9 @@ async fn one(
     index: usize,
     (resource, seen): (Resource, Option<Object>),
 ) -> (usize, Result<Object, Failure>) {
-    let (told, known) = (String::new(), BTreeSet::new());
-    let mut wait =
-        Wait { cluster, context, resource: &resource, end, last: None, told, moved: Instant::now(), known };
+    let (told, moved, known) = (String::new(), Instant::now(), BTreeSet::new());
+    let resource = &resource;
+    let mut wait = Wait { cluster, context, resource, end, last: None, told, moved, known, silent: 0 };
     (index, wait.follow(seen).await)
 }
 
@@ -102,68 +111,82 @@ struct Wait<'a> {
     last: Option<Object>,
     /// What was last said of it.
     told: String,
-    /// When that was.
+    /// When that was said.
     moved: Instant,
     /// Reasons that were told.
     known: BTreeSet<String>,
+    /// Polls in a row that the server did not answer.
+    silent: u32,
 }
 
 impl Wait<'_> {
     /// Waits; `seen`: the object as it is known to have been just now.
     async fn follow(&mut self, seen: Option<Object>) -> Result<Object, Failure> {
-        let mut silent = 0;
         let mut events: Option<Events> = None;
-        let (mut looked, mut look_pause) = (Instant::now(), FIRST_LOOK);
         let mut poll = Instant::now();
+        // Watches that ended without having said anything, in a row.
+        let mut empty = 0;
+        let (mut look, mut look_pause) = (Instant::now() + FIRST_LOOK, FIRST_LOOK);
         if seen.is_some() {
             if let Some(object) = self.judge(seen).await? {
                 return Ok(object);
             }
             events = self.watch().await;
-            poll += POLL;
+            poll += if events.is_some() { POLL } else { Duration::ZERO };
         }
         loop {
-            if Instant::now() >= poll || events.is_none() {
-                match self.cluster.get(self.resource).await {
-                    Ok(found) => {
-                        silent = 0;
-                        if let Some(object) = self.judge(found).await? {
-                            return Ok(object);
-                        }
-                    }
-                    Err(failure) if failure.class == FailureClass::Connectivity && silent < SILENT_POLLS => {
-                        silent += 1;
-                        self.say(&format!("{}: {}", self.resource, failure.message)).await;
-                    }
-                    Err(failure) if failure.class == FailureClass::Timeout => return Err(self.late().await),
-                    Err(failure) => return Err(failure),
+            if Instant::now() >= poll {
+                if let Some(object) = self.ask().await? {
+                    return Ok(object);
                 }
-                poll = Instant::now() + POLL;
                 if events.is_none() {
                     events = self.watch().await;
                 }
+                poll = Instant::now() + if events.is_some() { POLL } else { UNWATCHED_POLL };
             }
-            let look = self.moved.max(looked) + look_pause;
             tokio::select! {
                 biased;
                 () = sleep_until(self.end) => return Err(self.late().await),
                 event = next(&mut events) => match event {
-                    Some(object) => if let Some(object) = self.judge(object).await? {
-                        return Ok(object);
-                    },
-                    // The server ends watches as it likes; the pause keeps one that does so at once from being asked without end.
+                    Some(found) => {
+                        empty = 0;
+                        if let Some(object) = self.judge(found).await? {
+                            return Ok(object);
+                        }
+                    }
+                    // The server ends watches as it likes; one that does so at once is not asked without end.
                     None => {
-                        events = None;
-                        sleep(WATCH_PAUSE).await;
+                        (events, empty) = (None, empty + 1);
+                        poll = poll.min(Instant::now() + pause_after(empty + WATCH_PATIENCE));
                     }
                 },
                 () = sleep_until(poll) => {}
                 () = sleep_until(look) => {
-                    self.look().await;
-                    look_pause = (look_pause * 2).min(LONGEST_LOOK);
-                    looked = Instant::now();
+                    // Whoever makes progress needs no explanation.
+                    if self.moved.elapsed() >= look_pause {
+                        self.look().await;
+                        look_pause = (look_pause * 2).min(LONGEST_LOOK);
+                    }
+                    look = Instant::now() + look_pause;
                 }
             }
+        }
+    }
+
+    /// Asks for the object: `Some` when the wait is over. A server that is away for a while is asked again.
+    async fn ask(&mut self) -> Result<Option<Object>, Failure> {
+        match self.cluster.get(self.resource).await {
+            Ok(found) => {
+                self.silent = 0;
+                self.judge(found).await
+            }
+            Err(failure) if failure.class == FailureClass::Connectivity && self.silent < SILENT_POLLS => {
+                self.silent += 1;
+                self.say(&format!("{}: {}", self.resource, failure.message)).await;
+                Ok(None)
+            }
+            Err(failure) if failure.class == FailureClass::Timeout => Err(self.late().await),
+            Err(failure) => Err(failure),
         }
     }
 
@@ -178,7 +201,10 @@ impl Wait<'_> {
         let Some(object) = found else {
             return Err(self.failed("it was deleted while it was waited for").await);
         };
-        self.last = Some(object.clone());
+        let mut last = object.clone();
+        // A thousand waits hold a thousand of these.
+        last.mapping(&["metadata"]).remove("managedFields");
+        self.last = Some(last);
         match progress(&object) {
             Progress::Steady => {
                 self.say(&format!("{} is steady", self.resource)).await;
@@ -194,9 +220,9 @@ impl Wait<'_> {
 
     async fn say(&mut self, line: &str) {
         if self.told != line {
+            self.moved = Instant::now();
             self.context.log.note(WAIT, line).await;
             line.clone_into(&mut self.told);
-            self.moved = Instant::now();
         }
     }
 
@@ -235,8 +261,10 @@ impl Wait<'_> {
 
     async fn text(&mut self, why: &str) -> String {
         let ready = self.last.as_ref().and_then(counts);
-        let ready = ready.map(|(ready, of)| format!(" ({ready} of {of} pods ready)")).unwrap_or_default();
-        let mut reasons = self.why().await;
+        let ready = ready.map(|ready| format!(" ({ready})")).unwrap_or_default();
+        // Without an answer in time the reasons that were told must do.
+        let asked = timeout_at(self.cluster.deadline(), self.why()).await;
+        let mut reasons = asked.unwrap_or_default();
         for reason in &reasons {
             if self.known.insert(reason.clone()) {
                 self.context.log.note(WAIT, &format!("{}: {reason}", self.resource)).await;
@@ -273,21 +301,20 @@ async fn next(events: &mut Option<Events>) -> Option<Option<Object>> {
 pub async fn explain(cluster: &Cluster, workload: &Object) -> Vec<String> {
     let mut all: Vec<String> = reasons::of_workload(workload).into_iter().collect();
     let namespace = workload.namespace();
-    let mut names = vec![workload.name().to_owned()];
+    let uid = |object: &Object| object.at(&["metadata", "uid"]).and_then(Value::as_str).map(str::to_owned);
+    let mut about: Vec<String> = uid(workload).into_iter().collect();
     if let (Some(selector), Ok(pods)) = (reasons::selector(workload), cluster.kind("v1", "Pod").await) {
         let query = (selector.as_str(), "");
         let pods = cluster.glance(&pods, namespace, query, PODS_LOOKED_AT).await.unwrap_or_default();
         let of_it = pods.iter().filter(|pod| reasons::belongs(pod, workload));
-        for (name, why) in of_it.filter_map(|pod| Some((pod.name(), reasons::of_pod(pod)?))) {
-            if all.len() < REASONS_TOLD {
-                names.push(name.to_owned());
-            }
-            all.push(format!("pod {name}: {why}"));
+        for (pod, why) in of_it.filter_map(|pod| Some((pod, reasons::of_pod(pod)?))) {
+            about.extend(uid(pod));
+            all.push(format!("pod {}: {why}", pod.name()));
         }
     }
     if let Ok(kind) = cluster.kind("v1", "Event").await {
-        for name in names.iter().take(3) {
-            let fields = format!("involvedObject.name={name},type=Warning");
+        for uid in about.iter().take(EVENTS_OF) {
+            let fields = format!("involvedObject.uid={uid},type=Warning");
             let mut events =
                 cluster.glance(&kind, namespace, ("", &fields), PODS_LOOKED_AT).await.unwrap_or_default();
             events.sort_by_key(reasons::seen_at);

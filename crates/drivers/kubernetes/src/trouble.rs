@@ -23,6 +23,16 @@ impl From<Failure> for Trouble {
     }
 }
 
+/// Words of a 403 that is not about who asks but about what is asked for.
+const ADMISSION: [&str; 6] = [
+    "exceeded quota",
+    "being terminated",
+    "denied the request",
+    "denied request",
+    "violates PodSecurity",
+    "maximum cpu",
+];
+
 /// The failure of a refusal; `doing` says what was asked, as `apply ns/Deployment/web`.
 #[must_use]
 pub fn explain(cluster: &str, trouble: Trouble, doing: &str) -> Failure {
@@ -32,7 +42,7 @@ pub fn explain(cluster: &str, trouble: Trouble, doing: &str) -> Failure {
     };
     let text = short(&status.message);
     match status.code {
-        403 => Failure::new(
+        403 if !ADMISSION.iter().any(|words| status.message.contains(words)) => Failure::new(
             FailureClass::Authentication,
             code!("K8S_FORBIDDEN"),
             format!("cluster {cluster} does not let its cloud provider {doing}: {text}"),
@@ -44,6 +54,20 @@ pub fn explain(cluster: &str, trouble: Trouble, doing: &str) -> Failure {
             format!("cluster {cluster} refuses to {doing} ({}): {text}", status.code),
         ),
     }
+}
+
+/// Takes out of a refusal what the server says of a Secret: it may hold its content. The fields that it complains about stay.
+#[must_use]
+pub fn without_content(mut status: Box<Status>) -> Box<Status> {
+    let causes = status.details.as_ref().map(|details| details.causes.as_slice()).unwrap_or_default();
+    let fields: Vec<&str> =
+        causes.iter().map(|cause| cause.field.as_str()).filter(|field| !field.is_empty()).collect();
+    let about = if fields.is_empty() { String::new() } else { format!(" about {}", fields.join(", ")) };
+    status.message = format!(
+        "{}{about} (the server's words may hold the Secret's content and are left out)",
+        status.reason
+    );
+    status
 }
 
 /// A server's text in one line, cut.

@@ -262,7 +262,7 @@ mod tests {
             Just(Value::Null),
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
-            prop::sample::select(vec!["ConfigMap", "Secret", "Deployment", "v1", "apps/v1", "a"])
+            prop::sample::select(vec!["ConfigMap", "Secret", "Deployment", "Service", "v1", "apps/v1", "a"])
                 .prop_map(Value::from),
         ];
         leaf.prop_recursive(8, 64, 6, move |inner| {
@@ -284,6 +284,15 @@ mod tests {
             let _ = crate::render::place(&mut objects, "ns", |_| None);
             version(&mut objects, 3, false);
             crate::label::release(&mut objects, "rel");
+            crate::label::stable(&mut objects);
+            let _ = crate::workload::no_jobs(&objects);
+            if let Ok(index) = crate::workload::single(&objects) {
+                crate::label::own_set(crate::workload::at(&mut objects, index).unwrap(), "a", "b");
+            }
+            if let Ok((primary, stage)) = crate::services::pair(&mut objects) {
+                prop_assert_ne!(primary, stage);
+                crate::services::select(crate::workload::at(&mut objects, stage).unwrap(), "blue");
+            }
             for object in &objects {
                 let _ = (references(object), digest(object), object.resource().to_string());
             }

@@ -115,3 +115,44 @@ async fn any_two_services_are_swapped() {
     let failure = leg.failed(step("e3", 1), swap(false)).await;
     assert!(failure.message.ends_with("/Service/two"), "{failure:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn own_services_are_annotated_and_scalers_go_with_the_set() {
+    let mut leg = Leg::new("bgown");
+    leg.file("web.yaml", &web("v1", 2));
+    let annotated = |name: &str, annotation: &str| {
+        service(name).replace(
+            "}\nspec",
+            &format!(", annotations: {{harness.io/{annotation}-service: \"true\"}}}}\nspec"),
+        )
+    };
+    leg.file("service.yaml", &format!("{}---\n{}", annotated("front", "primary"), annotated("try", "stage")));
+    leg.file(
+        "scale.yaml",
+        "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {maxReplicas: 5, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}}\n---\n\
+         apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec: {minAvailable: 1, selector: {matchLabels: {app: web}}}\n",
+    );
+    let outputs = leg.done(step("e1", 1), STAGE).await;
+    assert_eq!(
+        [outputs["primaryServiceName"].as_str(), outputs["stageServiceName"].as_str()],
+        ["front", "try"]
+    );
+    leg.done(step("e2", 1), STAGE).await;
+    assert_eq!([leg.selects("front", COLOR), leg.selects("try", COLOR)], ["blue", "green"]);
+    assert_eq!(leg.names("hpa", ""), ["web-blue", "web-green"]);
+    assert_eq!(leg.names("pdb", ""), ["web-blue", "web-green"]);
+    assert_eq!(leg.get("hpa", "web-green")["spec"]["scaleTargetRef"]["name"], "web-green");
+
+    // A set that does not get ready fails; what serves is not touched.
+    let swap =
+        KubernetesAction::Swap { service1: "front".to_owned(), service2: "try".to_owned(), undo: false };
+    leg.done(step("e2", 2), swap).await;
+    leg.file("web.yaml", &web("v2-never", 2));
+    let mut task = leg.task(step("e3", 1), STAGE);
+    task.timeout_ms = 8_000;
+    let (outcome, log) = leg.perform(&task).await;
+    let text = format!("{:?}", outcome.result);
+    assert!(text.contains("Timeout") && text.contains("web-blue"), "{text}\n{log}");
+    assert_eq!([leg.selects("front", COLOR), leg.selects("try", COLOR)], ["green", "blue"]);
+    assert_eq!(leg.get("deployment", "web-green")["status"]["availableReplicas"], 2);
+}

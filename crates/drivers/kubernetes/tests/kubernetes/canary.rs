@@ -70,3 +70,24 @@ async fn a_copy_that_does_not_get_ready_fails_and_leaves_the_workload_alone() {
     assert_eq!(failure.code.to_string(), "K8S_WORKLOADS", "{failure:?}");
     assert!(failure.message.contains("Deployment/other") && failure.message.contains("Deployment/web"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stateful_set_has_a_canary_too_and_its_scalers_stay_away() {
+    let mut leg = Leg::new("canarysts");
+    let set = web("v1", 3)
+        .replace("kind: Deployment", "kind: StatefulSet")
+        .replace("  replicas: 3\n", "  replicas: 3\n  serviceName: web\n");
+    leg.file("web.yaml", &set);
+    leg.file("service.yaml", &service("web"));
+    leg.file(
+        "scale.yaml",
+        "apiVersion: autoscaling/v2\nkind: HorizontalPodAutoscaler\nmetadata: {name: web}\nspec: {maxReplicas: 5, scaleTargetRef: {apiVersion: apps/v1, kind: StatefulSet, name: web}}\n---\n\
+         apiVersion: policy/v1\nkind: PodDisruptionBudget\nmetadata: {name: web}\nspec: {minAvailable: 1, selector: {matchLabels: {app: web}}}\n",
+    );
+    // Before the first rollout the manifest says of how many it is a part.
+    let outputs = leg.done(step("e1", 1), canary(Instances::Percentage(50))).await;
+    assert_eq!(outputs["canaryWorkload"], format!("{}/StatefulSet/web-canary", leg.namespace));
+    assert_eq!(leg.get("statefulset", "web-canary")["status"]["readyReplicas"], 2);
+    assert!(leg.names("hpa,pdb", "").is_empty());
+    assert_eq!(leg.names("statefulsets", ""), ["web-canary"]);
+}

@@ -108,6 +108,26 @@ async fn what_is_wrong_with_the_way_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delegate_without_access_says_so() {
+    let mut release = Release::new(&cluster::one().unwrap(), "noaccess");
+    release.target = ClusterTarget { name: "own".to_owned(), access: ClusterAccess::Delegate {} };
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("broken");
+    std::fs::write(&broken, "apiVersion: v1\nkind: Config\ncurrent-context: none\n").unwrap();
+    for kubeconfig in [folder.path().join("missing"), broken] {
+        let settings =
+            manifold_driver_kubernetes::KubernetesSettings { kubeconfig: Some(kubeconfig), helm: None };
+        release.driver = manifold_driver_kubernetes::KubernetesDriver::new(settings);
+        let done = refused(&release).await;
+        let failure = done.failure();
+        assert_eq!(
+            (failure.class, failure.code.0.as_ref()),
+            (FailureClass::Authentication, "K8S_OWN_ACCESS")
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trouble_on_the_way_is_survived() {
     let cluster = cluster::one().unwrap();
     let mut release = Release::new(&cluster, "trouble");

@@ -2,11 +2,10 @@
 
 use anyhow::{Context, Result};
 use manifold_cli::client::Client;
-use manifold_cli::deploy::{self, Deployment};
-use serde_json::json;
 
 use super::fleet::Fleet;
 use super::{INFRASTRUCTURES, runtime_path};
+use crate::demo::{expect, ship};
 use crate::server::Server;
 
 /// The infrastructure whose hosts lack what release 2.0 needs.
@@ -14,43 +13,25 @@ const LAGGARD: &str = "ap";
 
 /// Deploys 1.0 everywhere, then 2.0; `Ok(false)` when the hosts do not run what they should.
 pub async fn tell(client: &Client, fleet: &Fleet) -> Result<bool> {
-    println!("\n1. Release 1.0 goes to {}\n", INFRASTRUCTURES.join(", "));
-    let first = ship(client, "1.0").await?;
+    say!("\n1. Release 1.0 goes to {}\n", INFRASTRUCTURES.join(", "));
+    let first = ship(client, &INFRASTRUCTURES, "1.0").await?.status;
     let mut as_told = expect(first == "SUCCESS", &format!("the first deployment ended {first}"));
     as_told &= expect_releases(fleet, |_| "1.0");
 
-    println!("\n2. Release 2.0 needs a currency service, which {LAGGARD} does not have yet\n");
+    say!("\n2. Release 2.0 needs a currency service, which {LAGGARD} does not have yet\n");
     withhold_currency_service(fleet)?;
-    let second = ship(client, "2.0").await?;
+    let second = ship(client, &INFRASTRUCTURES, "2.0").await?.status;
     as_told &= expect(second == "FAILED", &format!("the second deployment ended {second}"));
     as_told &= expect_releases(fleet, |infrastructure| if infrastructure == LAGGARD { "1.0" } else { "2.0" });
-    println!("\n{LAGGARD} failed its health check, rolled back alone and serves 1.0; the others keep 2.0");
+    say!("\n{LAGGARD} failed its health check, rolled back alone and serves 1.0; the others keep 2.0");
     Ok(as_told)
 }
 
 /// Says where to look at what happened.
 pub fn where_to_look(server: &Server, as_told: bool) {
-    println!("{}", if as_told { "all went as told" } else { "not all went as told" });
-    println!("\nThe server keeps serving. Look at it from another terminal:\n");
-    println!("  export MANIFOLD_URL=http://{} MANIFOLD_ACCOUNT_ID={}", server.address, server.account);
-    println!("  export MANIFOLD_API_KEY={}", server.admin_key);
-    println!("  manifold execution list");
-    println!("  manifold deploy Shop ship --var infrastructure=eu,us --artifact cart=1.0 --watch");
-    println!("\nCtrl-C ends it and removes everything.");
-}
-
-async fn ship(client: &Client, build: &str) -> Result<String> {
-    let deployment = Deployment {
-        application: "Shop".to_owned(),
-        name: "ship".to_owned(),
-        variables: vec![("infrastructure".to_owned(), INFRASTRUCTURES.join(","))],
-        artifacts: vec![("cart".to_owned(), build.to_owned())],
-        ..Deployment::default()
-    };
-    let started = deploy::start(client, &deployment).await.context("start the deployment")?;
-    let end = deploy::watch(client, &started.id).await.context("watch the deployment")?;
-    let status = json!(end.status);
-    Ok(status.as_str().unwrap_or_default().to_owned())
+    say!("{}", if as_told { "all went as told" } else { "not all went as told" });
+    crate::demo::where_to_look(server, &["eu", "us"]);
+    say!("\nCtrl-C ends it and removes everything.");
 }
 
 fn withhold_currency_service(fleet: &Fleet) -> Result<()> {
@@ -76,11 +57,4 @@ fn expect_releases(fleet: &Fleet, expected: impl Fn(&str) -> &'static str) -> bo
         }
     }
     as_told
-}
-
-fn expect(held: bool, otherwise: &str) -> bool {
-    if !held {
-        println!("NOT AS TOLD: {otherwise}");
-    }
-    held
 }
