@@ -52,7 +52,7 @@ struct Scene {
 /// Measures and prints.
 pub async fn measure(binary: &Path, count: u32) -> Result<()> {
     report::head(&format!(
-        "kubernetes: {count} namespaces of one API server, 3 objects and 3 pods each (P9)"
+        "kubernetes: {count} namespaces of one API server, 3 objects and 3 pods in each (P9)"
     ));
     let cluster = Cluster::start("bench")?;
     let client = kube_client::client(&cluster).await?;
@@ -131,17 +131,17 @@ fn tell(runs: &[Run], release: u32, name: &str, count: f64) {
     };
     let wall = |who| median(who, |run| run.wall.as_secs_f64());
     let (minimal, bare, product) = (wall(Who::Minimal), wall(Who::Bare), wall(Who::Product));
-    figure(&format!("{name}: bare client, apply and watch only: makespan"), minimal, "s", "");
-    figure(&format!("{name}: bare client, same requests: makespan"), bare, "s", "");
+    figure(&format!("{name}: bare, apply and watch only: makespan"), minimal, "s", "");
+    figure(&format!("{name}: bare, same requests: makespan"), bare, "s", "");
     figure(&format!("{name}: product, request to last outcome durable"), product, "s", "");
     figure(&format!("{name}: product over same requests"), product / bare.max(f64::EPSILON), "x", "<= 1.15");
     figure(&format!("{name}: product over apply and watch"), product / minimal.max(f64::EPSILON), "x", "");
     for (who, of) in
-        [(Who::Minimal, "apply and watch only"), (Who::Bare, "same requests"), (Who::Product, "product")]
+        [(Who::Minimal, "apply and watch"), (Who::Bare, "same requests"), (Who::Product, "product")]
     {
         let cpu = median(who, |run| report::ms(run.cpu)) / count;
         let requests = median(who, |run| run.requests) / count;
-        figure(&format!("{name}: {of}: CPU a namespace"), cpu, "ms", "");
-        figure(&format!("{name}: {of}: requests a namespace, controllers' too"), requests, "", "");
+        figure(&format!("{name}: {of}: CPU each"), cpu, "ms", "");
+        figure(&format!("{name}: {of}: requests each, controllers' too"), requests, "", "");
     }
 }

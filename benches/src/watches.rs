@@ -59,7 +59,8 @@ async fn product(binary: &Path, cluster: &Cluster, namespaces: &[String]) -> Res
         .await?;
     until("all legs wait", LIMIT, async || {
         let status = server.status(&execution).await?;
-        ensure!(status == "RUNNING", "the pipeline is {status}: {}", server.failures(&execution).await?);
+        let open = matches!(status.as_str(), "QUEUED" | "RUNNING");
+        ensure!(open, "the pipeline is {status}: {}", server.failures(&execution).await?);
         if watched(cluster)? - empty >= f64::from(legs) {
             return Ok(Some(()));
         }

@@ -6,7 +6,7 @@ use crate::apply::{apply, check, place};
 use crate::label;
 use crate::perform::{Job, Outputs};
 use crate::render::Files;
-use crate::steady::wait;
+use crate::steady::wait_from;
 
 /// What is left out.
 #[derive(Clone, Copy, Debug)]
@@ -32,10 +32,10 @@ pub async fn apply_files(job: &Job<'_>, files: &[String], how: How) -> Result<Ou
     let checked = check(&job.cluster, &objects, release, how.skip_dry_run, job.context).await?;
     let mut applied = Vec::with_capacity(checked.len());
     for one in &checked {
-        applied.push(apply(&job.cluster, one, job.context).await?.resource());
+        applied.push(apply(&job.cluster, one, job.context).await?);
     }
     if !how.skip_steady_state {
-        wait(&job.cluster, &applied, job.context).await?;
+        wait_from(&job.cluster, applied, job.context).await?;
     }
     Ok(Outputs::new())
 }

@@ -66,7 +66,7 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
     let planned = plan(job, rendering.objects, begun).await?;
     let checked = check(job, &planned.objects, skip_dry_run).await?;
     let color = Some(planned.color);
-    release::begin(job, Action::BlueGreen, next.number, color, &checked, &BTreeSet::new()).await?;
+    release::begin(job, next.seen, Action::BlueGreen, next.number, color, &checked, &BTreeSet::new()).await?;
     let plain = |value: &str| OutputValue { value: value.to_owned(), secret: false, sealed: None };
     let outputs = Outputs::from([
         (output::PRIMARY_SERVICE.to_owned(), plain(&planned.primary)),

@@ -45,7 +45,7 @@ pub async fn canary(
     let planned = plan(job, rendering.objects, next.number, wanted).await?;
     let release = &job.kubernetes.release;
     let checked = apply::check(&job.cluster, &planned.objects, release, skip_dry_run, job.context).await?;
-    release::begin(job, Action::Canary, next.number, None, &checked, &planned.versioned).await?;
+    release::begin(job, next.seen, Action::Canary, next.number, None, &checked, &planned.versioned).await?;
     let name = planned.canary.to_string();
     let value = OutputValue { value: name.clone(), secret: false, sealed: None };
     let outputs = Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]);

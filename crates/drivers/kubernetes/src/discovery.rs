@@ -25,6 +25,8 @@ pub struct ApiKind {
 pub struct Discovery {
     versions: Mutex<HashMap<String, Arc<Vec<ApiKind>>>>,
     groups: Mutex<Option<Arc<Vec<String>>>>,
+    /// Who asks for the kinds of a group version has its turn.
+    turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 /// Kinds that a person may name without their group, and the version to ask for first.
@@ -150,6 +152,12 @@ impl Discovery {
         let mut versions = self.versions.lock().unwrap_or_else(PoisonError::into_inner);
         versions.insert(api_version.to_owned(), Arc::clone(&kinds));
         kinds
+    }
+
+    /// The turn of who asks for the kinds of a group version.
+    pub fn turn(&self, api_version: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(api_version.to_owned()).or_default())
     }
 
     /// The preferred group versions, when they are known.

@@ -38,13 +38,36 @@ impl Place {
     }
 }
 
-/// The history as it is now.
+/// The history as it was when it was looked at, and the `ConfigMap` that it is in.
+#[derive(Debug)]
+pub struct Seen {
+    history: History,
+    found: Option<Object>,
+}
+
+impl Seen {
+    /// The history.
+    #[must_use]
+    pub fn history(&self) -> &History {
+        &self.history
+    }
+}
+
+/// The history as it is now, to be changed soon.
 ///
 /// # Errors
 /// The cluster cannot be asked, or what is there is no history.
-pub async fn read(cluster: &Cluster, place: &Place) -> Result<History, Failure> {
+pub async fn look(cluster: &Cluster, place: &Place) -> Result<Seen, Failure> {
     let found = cluster.get(&place.resource).await?;
-    decode(found.as_ref(), place)
+    Ok(Seen { history: decode(found.as_ref(), place)?, found })
+}
+
+/// The history as it is now.
+///
+/// # Errors
+/// As [`look`].
+pub async fn read(cluster: &Cluster, place: &Place) -> Result<History, Failure> {
+    Ok(look(cluster, place).await?.history)
 }
 
 /// Changes the history: `change` gets it as it is, again when somebody else wrote meanwhile, and says whether there is something to write.
@@ -56,9 +79,23 @@ pub async fn update<T>(
     place: &Place,
     change: impl Fn(&mut History) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
+    let seen = look(cluster, place).await?;
+    update_seen(cluster, place, seen, change).await
+}
+
+/// Changes the history as [`update`], which was looked at before: it is looked at again only when somebody else wrote since.
+///
+/// # Errors
+/// As [`update`].
+pub async fn update_seen<T>(
+    cluster: &Cluster,
+    place: &Place,
+    seen: Seen,
+    change: impl Fn(&mut History) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let mut seen = seen;
     for tries in 1..=WRITE_TRIES {
-        let found = cluster.get(&place.resource).await?;
-        let mut history = decode(found.as_ref(), place)?;
+        let Seen { mut history, found } = seen;
         let before = history.clone();
         let result = change(&mut history)?;
         if history == before {
@@ -73,7 +110,8 @@ pub async fn update<T>(
             Ok(_) => return Ok(result),
             // Changed by somebody, or deleted meanwhile.
             Err(Trouble::Status(status)) if matches!(status.code, 404 | 409) => {
-                sleep(pause_after(tries)).await
+                sleep(pause_after(tries)).await;
+                seen = look(cluster, place).await?;
             }
             Err(trouble) => {
                 return Err(cluster.explain(trouble, &format!("write the history {}", place.resource)));

@@ -9,18 +9,20 @@ use crate::apply::Checked;
 use crate::history::{Action, Record, Recorded, Status};
 use crate::object::{Object, Resource};
 use crate::perform::Job;
-use crate::record;
+use crate::record::{self, Seen};
 use crate::revision::revision;
 use crate::section::{PREPARE, WRAP_UP};
 use crate::version::digest;
 
 /// A release before it is begun.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Debug)]
 pub struct Next {
     /// Its number.
     pub number: u64,
     /// What was written down, when this task was performed before.
     pub before: Option<Record>,
+    /// The history that says so.
+    pub seen: Seen,
 }
 
 /// The number of this task's release: the one it has begun under, or the next.
@@ -28,10 +30,10 @@ pub struct Next {
 /// # Errors
 /// The history cannot be read.
 pub async fn next(job: &Job<'_>) -> Result<Next, Failure> {
-    let history = record::read(&job.cluster, &job.place).await?;
-    let before = history.of_task(&job.task.id).cloned();
-    let number = before.as_ref().map_or_else(|| history.next_number(), |record| record.number);
-    Ok(Next { number, before })
+    let seen = record::look(&job.cluster, &job.place).await?;
+    let before = seen.history().of_task(&job.task.id).cloned();
+    let number = before.as_ref().map_or_else(|| seen.history().next_number(), |record| record.number);
+    Ok(Next { number, before, seen })
 }
 
 /// Writes down what will be touched. What an earlier turn of the same task wrote about what was there before stays.
@@ -40,13 +42,14 @@ pub async fn next(job: &Job<'_>) -> Result<Next, Failure> {
 /// The history cannot be written; another deployment has taken the number meanwhile.
 pub async fn begin(
     job: &Job<'_>,
+    seen: Seen,
     action: Action,
     number: u64,
     color: Option<&str>,
     objects: &[Checked],
     versioned: &BTreeSet<usize>,
 ) -> Result<(), Failure> {
-    record::update(&job.cluster, &job.place, |history| {
+    record::update_seen(&job.cluster, &job.place, seen, |history| {
         let record = history.begin(job.task, action, now());
         if record.number != number {
             return Err(overtaken(job));

@@ -16,7 +16,7 @@ use crate::record;
 use crate::render::Files;
 use crate::revision::revision;
 use crate::section::{INITIALIZE, PREPARE, WRAP_UP};
-use crate::steady::wait;
+use crate::steady::wait_from;
 use crate::version::{references, version};
 use crate::{label, release, workload};
 
@@ -40,7 +40,8 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
     if export {
         return job.exported(rendering).await;
     }
-    let history = record::read(&job.cluster, &job.place).await?;
+    let seen = record::look(&job.cluster, &job.place).await?;
+    let history = seen.history();
     let known = history.of_task(&job.task.id);
     match known.map(|record| (record.status, record.number)) {
         Some((Status::Succeeded, number)) => {
@@ -56,7 +57,7 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
     let number = known.map_or_else(|| history.next_number(), |record| record.number);
     let prepared = prepare(job, rendering.objects, number, skip_dry_run).await?;
     let Prepared { checked, versioned, .. } = &prepared;
-    release::begin(job, Action::Rollout, number, None, checked, versioned).await?;
+    release::begin(job, seen, Action::Rollout, number, None, checked, versioned).await?;
     match carry_out(job, &prepared).await {
         Ok(workloads) => {
             wrap_up(job, &prepared, &workloads).await?;
@@ -138,14 +139,14 @@ pub fn not_the_history(job: &Job<'_>, objects: &[Object]) -> Result<(), Failure>
 
 /// Applies everything and waits; the workloads as they are then.
 async fn carry_out(job: &Job<'_>, prepared: &Prepared) -> Result<Vec<Object>, Failure> {
+    let mut workloads = Vec::new();
     for checked in &prepared.checked {
-        apply(&job.cluster, checked, job.context).await?;
+        let applied = apply(&job.cluster, checked, job.context).await?;
+        if workload::is_managed(&checked.object) {
+            workloads.push(applied);
+        }
     }
-    let objects: Vec<Object> = prepared.checked.iter().map(|checked| checked.object.clone()).collect();
-    let managed = workload::managed(&objects);
-    let workloads: Vec<Resource> =
-        managed.iter().filter_map(|index| objects.get(*index)).map(Object::resource).collect();
-    wait(&job.cluster, &workloads, job.context).await
+    wait_from(&job.cluster, workloads, job.context).await
 }
 
 /// Writes down the success with the revisions of the workloads; configuration that no release needs any more goes.

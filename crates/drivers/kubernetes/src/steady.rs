@@ -35,11 +35,32 @@ pub async fn wait(
     resources: &[Resource],
     context: &Context,
 ) -> Result<Vec<Object>, Failure> {
+    wait_for(cluster, resources.iter().map(|resource| (resource.clone(), None)).collect(), context).await
+}
+
+/// Waits as [`wait`] for objects as they are once applied: they need not be asked for first.
+///
+/// # Errors
+/// As [`wait`].
+pub async fn wait_from(
+    cluster: &Cluster,
+    applied: Vec<Object>,
+    context: &Context,
+) -> Result<Vec<Object>, Failure> {
+    let known = |object: Object| (object.resource(), Some(object));
+    wait_for(cluster, applied.into_iter().map(known).collect(), context).await
+}
+
+async fn wait_for(
+    cluster: &Cluster,
+    objects: Vec<(Resource, Option<Object>)>,
+    context: &Context,
+) -> Result<Vec<Object>, Failure> {
     let total = cluster.deadline().saturating_duration_since(Instant::now());
     let end = cluster.deadline() - LAST_WORDS.min(total / 10);
-    let one = |(index, resource)| one(cluster, context, end, index, resource).boxed();
-    let mut waits: FuturesUnordered<_> = resources.iter().enumerate().map(one).collect();
-    let mut steady: Vec<Option<Object>> = vec![None; resources.len()];
+    let mut steady: Vec<Option<Object>> = vec![None; objects.len()];
+    let one = |(index, object)| one(cluster, context, end, index, object).boxed();
+    let mut waits: FuturesUnordered<_> = objects.into_iter().enumerate().map(one).collect();
     let mut late = Vec::new();
     while let Some((index, ended)) = waits.next().await {
         match ended {
@@ -72,11 +93,12 @@ async fn one(
     context: &Context,
     end: Instant,
     index: usize,
-    resource: &Resource,
+    (resource, seen): (Resource, Option<Object>),
 ) -> (usize, Result<Object, Failure>) {
     let (told, moved, known) = (String::new(), Instant::now(), BTreeSet::new());
+    let resource = &resource;
     let mut wait = Wait { cluster, context, resource, end, last: None, told, moved, known, silent: 0 };
-    (index, wait.follow().await)
+    (index, wait.follow(seen).await)
 }
 
 /// The wait for one object.
@@ -98,12 +120,20 @@ struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    async fn follow(&mut self) -> Result<Object, Failure> {
+    /// Waits; `seen`: the object as it is known to have been just now.
+    async fn follow(&mut self, seen: Option<Object>) -> Result<Object, Failure> {
         let mut events: Option<Events> = None;
         let mut poll = Instant::now();
         // Watches that ended without having said anything, in a row.
         let mut empty = 0;
         let (mut look, mut look_pause) = (Instant::now() + FIRST_LOOK, FIRST_LOOK);
+        if seen.is_some() {
+            if let Some(object) = self.judge(seen).await? {
+                return Ok(object);
+            }
+            events = self.watch().await;
+            poll += if events.is_some() { POLL } else { Duration::ZERO };
+        }
         loop {
             if Instant::now() >= poll {
                 if let Some(object) = self.ask().await? {

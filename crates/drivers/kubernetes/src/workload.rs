@@ -13,8 +13,13 @@ const NAMED: usize = 10;
 /// The indexes of the workloads whose rollout is followed, in order; those that are applied as they are do not count.
 #[must_use]
 pub fn managed(objects: &[Object]) -> Vec<usize> {
-    let managed = |object: &Object| object.is_workload() && !object.flag(DIRECT_APPLY);
-    objects.iter().enumerate().filter(|(_, object)| managed(object)).map(|(index, _)| index).collect()
+    objects.iter().enumerate().filter(|(_, object)| is_managed(object)).map(|(index, _)| index).collect()
+}
+
+/// Whether an object is a workload that is waited for and rolled back.
+#[must_use]
+pub fn is_managed(object: &Object) -> bool {
+    object.is_workload() && !object.flag(DIRECT_APPLY)
 }
 
 /// The index of the one workload of a canary or blue/green deployment.

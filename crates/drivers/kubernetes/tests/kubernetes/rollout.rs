@@ -77,6 +77,26 @@ async fn without_a_success_everything_goes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_success_what_was_there_before_goes_back_to_what_it_was() {
+    let release = Release::new(&cluster::one().unwrap(), "found");
+    let kinds = [("deployment", "Deployment", "web"), ("statefulset", "StatefulSet", "db")];
+    let all = |tag: &str| -> String {
+        kinds.iter().map(|(_, kind, name)| workload(kind, name, tag, 1, "")).collect::<String>()
+            + &workload("DaemonSet", "agent", tag, 1, "")
+    };
+    release.cluster.kubectl_with(&["apply", "-n", &release.namespace, "-f", "-"], &all("theirs")).unwrap();
+    let mut task = release.task("e1", "roll", rollout(), &[("all.yaml", "")]);
+    task.timeout_ms = 8_000;
+    release.perform(&task, &[("all.yaml", &all("v1-crash"))]).await.failure();
+    assert_eq!(release.image("deployment", "web"), "registry.example/app:v1-crash");
+    let back = release.roll_back("e1").await;
+    back.good();
+    for (kind, _, name) in kinds.into_iter().chain([("daemonset", "", "agent")]) {
+        assert_eq!(release.image(kind, name), "registry.example/app:theirs", "{kind}\n{}", back.log);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn performed_twice_is_as_once() {
     let release = Release::new(&cluster::one().unwrap(), "twice");
     let files = [("all.yaml", deployment("web", "v1", 1))];
