@@ -131,6 +131,9 @@ struct Unreadable {
     message: String,
 }
 
+/// Advice of the parser that nobody who writes manifests can follow.
+const FOR_PROGRAMMERS: &str = ", set DuplicateKeyPolicy in Options if acceptable";
+
 /// Reads one document within the budget.
 fn read(text: &str) -> Result<Value, Unreadable> {
     // The scanner takes a NUL for the end of its input and would silently drop the rest.
@@ -164,7 +167,8 @@ fn read(text: &str) -> Result<Value, Unreadable> {
         Ok(Err(error)) => {
             let (line, column) =
                 error.location().map_or((1, 1), |place| (count(place.line()), count(place.column())));
-            let message = DefaultMessageFormatter.format_message(error.without_snippet()).into_owned();
+            let message = DefaultMessageFormatter.format_message(error.without_snippet());
+            let message = message.replace(FOR_PROGRAMMERS, "");
             Err(Unreadable { line: line.max(1), column: column.max(1), message })
         }
         Err(_) => {
@@ -383,6 +387,7 @@ mod tests {
         assert!(message(&broken).starts_with("x.yaml, document 3, line 1"), "{}", message(&broken));
         let twice = "kind: A\nkind: B\n";
         assert!(message(twice).contains("line 2, column 1: duplicate"), "{}", message(twice));
+        assert!(!message(twice).contains("Options"), "{}", message(twice));
         let flag = "apiVersion: v1\nkind: Service\nmetadata:\n  name: a\n  annotations:\n    harness.io/primary-service: true\n";
         assert_eq!(
             message(flag),
