@@ -18,7 +18,7 @@ use crate::{kubernetes_tree, process};
 /// Namespaces, unless told otherwise.
 pub const NAMESPACES: u32 = 50;
 /// Releases in each namespace: the first, and one that updates it.
-const RELEASES: [(u32, &str); 2] = [(1, "first deployment"), (2, "update")];
+const RELEASES: [(u32, &str); 2] = [(1, "first"), (2, "update")];
 /// How long a run may take before the measurement gives up.
 const LIMIT: Duration = Duration::from_secs(300);
 
