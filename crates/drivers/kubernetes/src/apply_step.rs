@@ -3,8 +3,8 @@
 use manifold_model::Failure;
 
 use crate::apply::{apply, check, place};
+use crate::job::{Job, Outputs};
 use crate::label;
-use crate::perform::{Job, Outputs};
 use crate::render::Files;
 use crate::steady::wait_from;
 

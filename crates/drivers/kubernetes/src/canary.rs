@@ -9,9 +9,9 @@ use serde_json::Value;
 
 use crate::apply::{self, Checked};
 use crate::history::Action;
+use crate::job::{Job, Outputs};
 use crate::label;
 use crate::object::{Object, Resource};
-use crate::perform::{Job, Outputs};
 use crate::release;
 use crate::render::Files;
 use crate::rollout::not_the_history;

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::apply::place;
 use crate::cluster::{Cluster, Dependents};
+use crate::job::{Job, Outputs};
 use crate::label::RELEASE;
 use crate::object::{Object, Resource};
-use crate::perform::{Job, Outputs};
 use crate::record;
 use crate::render::{Files, rank};
 use crate::scale::named;

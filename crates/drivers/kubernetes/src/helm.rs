@@ -20,7 +20,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 
-use crate::render::TEXT_LIMIT;
+use crate::limits::TEXT_LIMIT;
 
 /// How long one rendering may take, beside the deadline of its task.
 pub const HELM_LIMIT: Duration = Duration::from_secs(60);

@@ -56,3 +56,6 @@ pub const KIND_PAUSE: Duration = Duration::from_millis(200);
 pub const WATCH_PATIENCE: u32 = 2;
 /// Between two questions about a workload that cannot be watched.
 pub const UNWATCHED_POLL: Duration = Duration::from_secs(5);
+
+/// Bytes of all manifests together, before and after templates.
+pub const TEXT_LIMIT: usize = 10 << 20;

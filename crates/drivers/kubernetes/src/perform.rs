@@ -1,14 +1,13 @@
-//! A task on a cluster: its connection, its manifests, and what is done by action.
+//! A task on a cluster from its begin to its outcome, and which action does what.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use manifold_driver::clock::now;
 use manifold_driver::{Context, Found};
-use manifold_model::kubernetes::{KubernetesAction, KubernetesTask, output};
-use manifold_model::task::{Outcome, OutputValue, Task, TaskResult};
+use manifold_model::kubernetes::{KubernetesAction, KubernetesTask};
+use manifold_model::task::{Outcome, Task, TaskResult};
 use manifold_model::{Failure, FailureClass, code};
 use tokio::time::{Instant, timeout_at};
 
@@ -16,39 +15,14 @@ use crate::cluster::Cluster;
 use crate::connect::Clusters;
 use crate::helm::Helm;
 use crate::history::Status;
+use crate::job::{Job, Outputs};
 use crate::record::{self, Place};
-use crate::render::{Files, Rendering, Request, render};
-use crate::section::{FETCH, INITIALIZE};
-use crate::{apply_step, blue_green, canary, delete, label, rollback, rollout, scale, swap};
-
-/// Outputs by name.
-pub type Outputs = BTreeMap<String, OutputValue>;
+use crate::{apply_step, blue_green, canary, delete, rollback, rollout, scale, swap};
 
 /// How long looking what became of a task may take.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
 /// What a task keeps of its time to end by itself and say why: at most this, and a twentieth.
 const LONGEST_MARGIN: Duration = Duration::from_secs(2);
-
-/// Bytes of manifests that an export step hands on: they travel with every task that inherits them.
-const EXPORT_LIMIT: usize = 1 << 20;
-
-/// A task that is being done.
-pub struct Job<'a> {
-    /// The task.
-    pub task: &'a Task,
-    /// What to do.
-    pub kubernetes: &'a KubernetesTask,
-    /// Log, cancellation, secrets.
-    pub context: &'a Context,
-    /// The cluster.
-    pub cluster: Cluster,
-    /// Where the release's history is.
-    pub place: Place,
-    /// Helm, where it is installed.
-    pub helm: Option<&'a Helm>,
-    /// What is true however the task ends.
-    said: &'a Mutex<Outputs>,
-}
 
 /// Does a task to its outcome.
 pub async fn perform(
@@ -93,8 +67,8 @@ async fn run(
     time: (Instant, Duration),
     said: &Mutex<Outputs>,
 ) -> Result<Outputs, Failure> {
-    let job = Job::begin(clusters, task, kubernetes, context, time, said).await?;
-    Job { helm, ..job }.act().await
+    let job = Job::begin(clusters, helm, task, kubernetes, context, time, said).await?;
+    act(&job).await
 }
 
 fn late(task: &Task) -> Failure {
@@ -135,102 +109,33 @@ pub async fn probe(
     }
 }
 
-impl<'a> Job<'a> {
-    async fn begin(
-        clusters: &Arc<Clusters>,
-        task: &'a Task,
-        kubernetes: &'a KubernetesTask,
-        context: &'a Context,
-        time: (Instant, Duration),
-        said: &'a Mutex<Outputs>,
-    ) -> Result<Self, Failure> {
-        let resolver = context.resolver.as_ref();
-        label::check_release(&kubernetes.release)?;
-        let cluster = Cluster::connect(clusters, &kubernetes.cluster, resolver, time).await?;
-        let place = Place::of(&kubernetes.namespace, &kubernetes.release);
-        Ok(Self { task, kubernetes, context, cluster, place, helm: None, said })
-    }
-
-    /// Says what holds from now on, even when the task fails or is stopped later: a rollback finds by it what is in the cluster.
-    pub fn say(&self, outputs: &Outputs) {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).extend(outputs.clone());
-    }
-
-    async fn act(&self) -> Result<Outputs, Failure> {
-        match &self.kubernetes.action {
-            KubernetesAction::Rollout { skip_dry_run, export } => {
-                rollout::rollout(self, *skip_dry_run, *export).boxed().await
-            }
-            KubernetesAction::RollbackRollout {} => rollback::rollback(self).boxed().await,
-            KubernetesAction::Apply { files, skip_dry_run, skip_steady_state, skip_rendering } => {
-                let how = apply_step::How {
-                    skip_dry_run: *skip_dry_run,
-                    skip_steady_state: *skip_steady_state,
-                    skip_rendering: *skip_rendering,
-                };
-                apply_step::apply_files(self, files, how).boxed().await
-            }
-            KubernetesAction::Scale { workload, instances, skip_steady_state } => {
-                scale::scale(self, workload, *instances, *skip_steady_state).boxed().await
-            }
-            KubernetesAction::Delete { resources } => delete::delete(self, resources).boxed().await,
-            KubernetesAction::Canary { instances, skip_dry_run, export } => {
-                canary::canary(self, *instances, *skip_dry_run, *export).boxed().await
-            }
-            KubernetesAction::BlueGreen { skip_dry_run, export } => {
-                blue_green::blue_green(self, *skip_dry_run, *export).boxed().await
-            }
-            KubernetesAction::Swap { service1, service2, undo } => {
-                swap::swap(self, service1, service2, *undo).boxed().await
-            }
+/// Does what the task says.
+async fn act(job: &Job<'_>) -> Result<Outputs, Failure> {
+    match &job.kubernetes.action {
+        KubernetesAction::Rollout { skip_dry_run, export } => {
+            rollout::rollout(job, *skip_dry_run, *export).boxed().await
         }
-    }
-
-    /// Renders manifests and says in the log what was rendered.
-    ///
-    /// # Errors
-    /// As [`render`].
-    pub async fn render(&self, files: Files<'_>) -> Result<Rendering, Failure> {
-        let KubernetesTask { manifests, release, namespace, .. } = self.kubernetes;
-        let deadline = self.cluster.deadline();
-        let request = Request { manifests, files, release, namespace, helm: self.helm, deadline };
-        let rendering = render(&request, self.context.resolver.as_ref()).await?;
-        for note in &rendering.notes {
-            self.note(FETCH, note).await;
+        KubernetesAction::RollbackRollout {} => rollback::rollback(job).boxed().await,
+        KubernetesAction::Apply { files, skip_dry_run, skip_steady_state, skip_rendering } => {
+            let how = apply_step::How {
+                skip_dry_run: *skip_dry_run,
+                skip_steady_state: *skip_steady_state,
+                skip_rendering: *skip_rendering,
+            };
+            apply_step::apply_files(job, files, how).boxed().await
         }
-        let line = format!("{} files, {} objects", manifests.files.len(), rendering.objects.len());
-        self.note(FETCH, &line).await;
-        for object in &rendering.objects {
-            self.note(INITIALIZE, &format!("{} {}", object.api_version(), object.resource())).await;
+        KubernetesAction::Scale { workload, instances, skip_steady_state } => {
+            scale::scale(job, workload, *instances, *skip_steady_state).boxed().await
         }
-        Ok(rendering)
-    }
-
-    /// The output of an export step: the rendered text, sealed when a secret is in it.
-    ///
-    /// # Errors
-    /// It is too large, or cannot be sealed.
-    pub async fn exported(&self, rendering: Rendering) -> Result<Outputs, Failure> {
-        if rendering.text.len() > EXPORT_LIMIT {
-            let bytes = rendering.text.len();
-            let message =
-                format!("the rendered manifests have {bytes} bytes, {EXPORT_LIMIT} can be exported");
-            return Err(Failure::new(FailureClass::Application, code!("K8S_MANIFESTS_TOO_LARGE"), message)
-                .hint("let the steps render the manifests themselves"));
+        KubernetesAction::Delete { resources } => delete::delete(job, resources).boxed().await,
+        KubernetesAction::Canary { instances, skip_dry_run, export } => {
+            canary::canary(job, *instances, *skip_dry_run, *export).boxed().await
         }
-        let value = match rendering.secret {
-            true => {
-                let sealed = self.context.resolver.seal(output::MANIFESTS, &rendering.text).await?;
-                OutputValue { value: String::new(), secret: true, sealed: Some(sealed) }
-            }
-            false => OutputValue { value: rendering.text, secret: false, sealed: None },
-        };
-        self.note(INITIALIZE, "the manifests are exported; nothing is deployed").await;
-        Ok(Outputs::from([(output::MANIFESTS.to_owned(), value)]))
-    }
-
-    /// Writes a line.
-    pub async fn note(&self, section: &str, line: &str) {
-        self.context.log.note(section, line).await;
+        KubernetesAction::BlueGreen { skip_dry_run, export } => {
+            blue_green::blue_green(job, *skip_dry_run, *export).boxed().await
+        }
+        KubernetesAction::Swap { service1, service2, undo } => {
+            swap::swap(job, service1, service2, *undo).boxed().await
+        }
     }
 }

@@ -7,8 +7,8 @@ use manifold_model::{Failure, FailureClass, code};
 
 use crate::apply::Checked;
 use crate::history::{Action, Record, Recorded, Status};
+use crate::job::Job;
 use crate::object::{Object, Resource};
-use crate::perform::Job;
 use crate::record::{self, Seen};
 use crate::revision::revision;
 use crate::section::{PREPARE, WRAP_UP};

@@ -9,12 +9,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::helm::{Chart, Helm, source_of};
+use crate::limits::TEXT_LIMIT;
 use crate::object::{Object, Resource};
 use crate::parse::{Document, documents, parse, parse_document};
 use crate::values::values;
-
-/// Bytes of all manifests together, before and after templates.
-pub const TEXT_LIMIT: usize = 10 << 20;
 
 /// Objects of one deployment.
 pub const OBJECTS_LIMIT: usize = 1_000;

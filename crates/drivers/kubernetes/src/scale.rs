@@ -9,9 +9,9 @@ use tokio::time::sleep;
 
 use crate::apply::require_namespaces;
 use crate::cluster::{MANAGER, pause_after};
+use crate::job::{Job, Outputs};
 use crate::limits::WRITE_TRIES;
 use crate::object::{Object, Resource};
-use crate::perform::{Job, Outputs};
 use crate::section::{APPLY, INITIALIZE};
 use crate::steady::wait;
 use crate::trouble::Trouble;

@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cluster::MANAGER;
 use crate::history::{History, Selector, Status, SwapRecord, Swapped};
+use crate::job::{Job, Outputs};
 use crate::limits::WRITE_TRIES;
 use crate::object::{Object, Resource, is_name};
-use crate::perform::{Job, Outputs};
 use crate::record;
 use crate::section::{APPLY, INITIALIZE, WRAP_UP};
 use crate::trouble::Trouble;
