@@ -13,7 +13,7 @@ build:
 	$(CARGO) build --release --locked --bin manifold
 
 demo: build
-	target/release/manifold demo $(if $(ONCE),--once)
+	$(or $(CARGO_TARGET_DIR),target)/release/manifold demo $(if $(ONCE),--once)
 
 # One profile for the product and its tests, and one build: the tests bring the binary that they start.
 test: parts
