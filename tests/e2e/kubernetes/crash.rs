@@ -303,9 +303,10 @@ impl Wire {
         self.ended(&self.ship(to, build).await?, expected).await
     }
 
-    /// Waits until so many requests came that change something at a path.
+    /// Waits until so many requests came that change something at a path; longer than a step may take, because the Deployment controller may lose
+    /// sight of a progress deadline (its word about a new ReplicaSet meets a conflict), and the step's own time is over only then.
     async fn saw(&self, method: &str, part: &str, times: usize) -> Result<()> {
-        until(&format!("{method} {part}"), SOON, async || {
+        until(&format!("{method} {part}"), LONG, async || {
             let seen = self.proxy.requests();
             let of = |one: &&_| is(one, method, part);
             Ok((seen.iter().filter(of).count() >= times).then_some(()))
