@@ -74,7 +74,7 @@ pub async fn blue_green(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Resu
     ]);
     job.say(&outputs);
     match roll(job, &planned, &checked).await {
-        Ok(steady) => release::succeeded(job, &steady).await?,
+        Ok(steady) => release::succeeded(job, &steady, |_| ()).await?,
         Err(failure) => {
             release::failed(job, next.number).await;
             return Err(failure);

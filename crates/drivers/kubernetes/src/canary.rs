@@ -51,7 +51,7 @@ pub async fn canary(
     let outputs = Outputs::from([(output::CANARY_WORKLOAD.to_owned(), value)]);
     job.say(&outputs);
     match roll(job, &checked, &planned.canary).await {
-        Ok(steady) => release::succeeded(job, &steady).await?,
+        Ok(steady) => release::succeeded(job, &steady, |_| ()).await?,
         Err(failure) => {
             release::failed(job, next.number).await;
             return Err(failure);

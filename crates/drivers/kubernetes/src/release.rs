@@ -6,7 +6,7 @@ use manifold_driver::clock::now;
 use manifold_model::{Failure, FailureClass, code};
 
 use crate::apply::Checked;
-use crate::history::{Action, Record, Recorded, Status};
+use crate::history::{Action, History, Record, Recorded, Status};
 use crate::job::Job;
 use crate::object::{Object, Resource};
 use crate::record::{self, Seen};
@@ -97,11 +97,15 @@ fn overtaken(job: &Job<'_>) -> Failure {
     .hint("give every infrastructure definition a release name of its own, or let deployments wait for each other")
 }
 
-/// Writes down that the release is done, with the revisions of its workloads as they are now.
+/// Writes down that the release is done, with the revisions of its workloads as they are now; what follows from the history that is written.
 ///
 /// # Errors
 /// The cluster cannot be asked, or the history not be written.
-pub async fn succeeded(job: &Job<'_>, workloads: &[Object]) -> Result<(), Failure> {
+pub async fn succeeded<T>(
+    job: &Job<'_>,
+    workloads: &[Object],
+    follows: impl Fn(&History) -> T,
+) -> Result<T, Failure> {
     let mut revisions = Vec::with_capacity(workloads.len());
     for workload in workloads {
         revisions.push((workload.resource(), revision(&job.cluster, workload).await?));
@@ -115,7 +119,7 @@ pub async fn succeeded(job: &Job<'_>, workloads: &[Object]) -> Result<(), Failur
                 }
             }
         }
-        Ok(())
+        Ok(follows(history))
     })
     .await
 }

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use manifold_driver::clock::now;
 use manifold_model::{Failure, FailureClass, code};
 use serde_json::Value;
 
@@ -13,8 +12,8 @@ use crate::history::{Action, History, Record, Status};
 use crate::job::{Job, Outputs};
 use crate::object::{Object, Resource};
 use crate::record;
+use crate::release::Next;
 use crate::render::Files;
-use crate::revision::revision;
 use crate::section::{INITIALIZE, PREPARE, WRAP_UP};
 use crate::steady::wait_from;
 use crate::version::{references, version};
@@ -40,10 +39,8 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
     if export {
         return job.exported(rendering).await;
     }
-    let seen = record::look(&job.cluster, &job.place).await?;
-    let history = seen.history();
-    let known = history.of_task(&job.task.id);
-    match known.map(|record| (record.status, record.number)) {
+    let Next { number, before, seen } = release::next(job).await?;
+    match before.map(|record| (record.status, record.number)) {
         Some((Status::Succeeded, number)) => {
             job.note(PREPARE, &format!("release {number} was rolled out by this step already")).await;
             return Ok(Outputs::new());
@@ -54,7 +51,6 @@ pub async fn rollout(job: &Job<'_>, skip_dry_run: bool, export: bool) -> Result<
         }
         None => {}
     }
-    let number = known.map_or_else(|| history.next_number(), |record| record.number);
     let prepared = prepare(job, rendering.objects, number, skip_dry_run).await?;
     let Prepared { checked, versioned, .. } = &prepared;
     release::begin(job, seen, Action::Rollout, number, None, checked, versioned).await?;
@@ -151,23 +147,7 @@ async fn carry_out(job: &Job<'_>, prepared: &Prepared) -> Result<Vec<Object>, Fa
 
 /// Writes down the success with the revisions of the workloads; configuration that no release needs any more goes.
 async fn wrap_up(job: &Job<'_>, prepared: &Prepared, workloads: &[Object]) -> Result<(), Failure> {
-    let mut revisions = Vec::with_capacity(workloads.len());
-    for workload in workloads {
-        revisions.push((workload.resource(), revision(&job.cluster, workload).await?));
-    }
-    let superseded = record::update(&job.cluster, &job.place, |history| {
-        if let Some(record) = history.of_task_mut(&job.task.id) {
-            for (resource, revision) in &revisions {
-                if let Some(object) = record.object_mut(resource) {
-                    object.revision.clone_from(revision);
-                }
-            }
-            record.end(Status::Succeeded, now());
-        }
-        Ok(superseded(history))
-    })
-    .await?;
-    sweep(job, superseded).await?;
+    sweep(job, release::succeeded(job, workloads, superseded).await?).await?;
     job.note(WRAP_UP, &format!("release {} is rolled out", prepared.number)).await;
     Ok(())
 }
