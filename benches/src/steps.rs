@@ -41,7 +41,8 @@ pub async fn measure(legs: u32) -> Result<Floor> {
     let path = folder.path().join("manifold.db");
     let store = Arc::new(SqliteStore::open(&path, Arc::new(SystemClock::default())).await?);
     let ids = create_legs(&store, legs).await?;
-    let lease = store.lease("node/bench/1", NOW).await?;
+    let server = store.join("bench", "bench").await?;
+    let lease = store.lease(&server, &"bench".into()).await?;
     one_by_one(&store, &ids, &lease).await?;
     in_batches(&store, &ids, &lease).await
 }

@@ -7,6 +7,7 @@ pub mod canonical;
 pub mod catalog;
 pub mod cluster;
 pub mod constraint;
+pub mod delegate;
 pub mod document;
 pub mod entity;
 pub mod event;

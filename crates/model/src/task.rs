@@ -68,6 +68,12 @@ impl Task {
         ])
     }
 
+    /// Whether what it begins lives on the delegate that has it, so that no other delegate can look what became of it.
+    #[must_use]
+    pub fn lives_on_delegate(&self) -> bool {
+        matches!(&self.payload, Payload::Script(script) if script.host.is_none())
+    }
+
     /// The id of the log of a step's attempt on an instance.
     #[must_use]
     pub fn log_of(execution: &ExecutionId, step: StepKey, attempt: u32, instance: Option<&str>) -> LogId {

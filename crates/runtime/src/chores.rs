@@ -16,6 +16,8 @@ use crate::{Shared, dispatch};
 const TIMER_POLL: Duration = Duration::from_millis(500);
 /// How often tasks that nobody takes, and inboxes whose hint was lost, are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
+/// How often the server's lease is renewed: several tries fit into the time that it holds.
+const RENEW: Duration = Duration::from_secs(2);
 /// How often logs are written out.
 const LOG_FLUSH: Duration = Duration::from_millis(200);
 /// How often the write-ahead log is folded into the database.
@@ -29,6 +31,7 @@ pub fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     tracker.spawn(hints(Arc::clone(shared)));
     tracker.spawn(timers(Arc::clone(shared)));
     tracker.spawn(sweep(Arc::clone(shared)));
+    tracker.spawn(renew(Arc::clone(shared)));
     tracker.spawn(flush_logs(Arc::clone(shared)));
     tracker.spawn(checkpoint(Arc::clone(shared)));
 }
@@ -139,6 +142,19 @@ async fn fail_untaken(shared: &Shared) -> manifold_store::Result<()> {
         shared.store.send(&execution, item).await?;
     }
     Ok(())
+}
+
+/// Keeps this server's lease.
+async fn renew(shared: Arc<Shared>) {
+    loop {
+        if let Err(error) = shared.store.renew(&shared.lease).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep the server's lease");
+        }
+        tokio::select! {
+            () = shared.shutdown.cancelled() => return,
+            () = tokio::time::sleep(RENEW) => {}
+        }
+    }
 }
 
 async fn flush_logs(shared: Arc<Shared>) {

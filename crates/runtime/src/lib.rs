@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub control: Arc<Control>,
     pub delegates: Arc<Delegates>,
     pub config: Config,
+    /// This server's lease; every append names it.
+    pub lease: manifold_store::Lease,
     pub workers: worker::Workers,
     pub plans: run::Plans,
     pub shutdown: CancellationToken,
@@ -86,6 +88,7 @@ impl Runtime {
         config: Config,
         shutdown: CancellationToken,
     ) -> manifold_store::Result<Self> {
+        let lease = store.join(&config.node, env!("CARGO_PKG_VERSION")).await?;
         let (workers, receivers) = worker::Workers::new(config.workers.max(1));
         let shared = Arc::new(Shared {
             store,
@@ -93,6 +96,7 @@ impl Runtime {
             control,
             delegates,
             config,
+            lease,
             workers,
             plans: run::Plans::default(),
             shutdown,

@@ -7,10 +7,11 @@ use manifold_link::{
     Answer, Ask, FromDelegate, FromServer, Hello, LinkError, LogChunk, Receiver, Request, Sender, TaskFrame,
     TaskOutcome, Welcome, limits, negotiate, server_end,
 };
+use manifold_model::delegate::{Announced, DelegateStatus, Scopes};
 use manifold_model::task::Task;
-use manifold_model::{DelegateId, Failure, FailureClass, code};
+use manifold_model::{DelegateId, Failure, FailureClass, Millis, code};
 use manifold_store::logs::LogKey;
-use manifold_store::{Lease, StoreError};
+use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
 
@@ -41,15 +42,13 @@ where
         Ok(version) => version,
         Err(failure) => return Ok(send.send(&FromServer::Refused(failure)).await?),
     };
-    let holder = format!("node/{}/{}", shared.config.node, hello.name);
-    let lease = shared.store.lease(&holder, shared.now()).await?;
+    let id = hello.delegate.clone().unwrap_or_else(|| DelegateId::derived(&["delegate", &hello.name]));
+    let lease = shared.store.lease(&shared.lease, &id).await?;
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
+    shared.store.enrol(row(&id, &hello, shared.now())).await?;
     let (orders, to_send) = mpsc::unbounded_channel();
-    let connection = Arc::new(connection(hello, lease.clone(), orders));
-    let announced = serde_json::json!({ "name": connection.name, "selectors": connection.selectors,
-        "capabilities": connection.capabilities });
-    shared.store.put_delegate(&connection.id, announced, shared.now()).await?;
+    let connection = Arc::new(connection(id, hello, lease.clone(), orders));
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
         ended = write(send, to_send) => ended,
@@ -73,8 +72,34 @@ pub enum ServeError {
     Store(#[from] StoreError),
 }
 
-fn connection(hello: Hello, lease: Lease, orders: mpsc::UnboundedSender<Order>) -> Connection {
-    let id = hello.delegate.unwrap_or_else(|| DelegateId::derived(&["delegate", &hello.name]));
+/// The delegate inside the server, as the account knows it.
+fn row(id: &DelegateId, hello: &Hello, now: Millis) -> DelegateRow {
+    DelegateRow {
+        id: id.clone(),
+        name: hello.name.clone(),
+        status: DelegateStatus::Enabled,
+        key: String::new(),
+        token: String::new(),
+        announced: Announced {
+            program: hello.program.clone(),
+            selectors: hello.selectors.clone(),
+            capabilities: hello.capabilities.clone(),
+            kinds: hello.kinds.clone(),
+            ..Announced::default()
+        },
+        scopes: Scopes::default(),
+        created_at: now,
+        seen: now,
+        connection: None,
+    }
+}
+
+fn connection(
+    id: DelegateId,
+    hello: Hello,
+    lease: Lease,
+    orders: mpsc::UnboundedSender<Order>,
+) -> Connection {
     Connection::new(
         (id, hello.name),
         lease,

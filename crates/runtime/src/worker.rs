@@ -514,6 +514,7 @@ impl Held {
         prepared.cancelled = prepared.append.cancel_tasks.clone();
         let append = &mut prepared.append;
         append.execution = Some(execution.clone());
+        append.by = Some(turn.shared.lease.clone());
         append.expected_seq = advance::expected_seq(&append.events, self.seq);
         self.seq = row.seq;
         append.row = Some(row);

@@ -13,6 +13,7 @@ mod constraints;
 mod executions;
 mod fixtures;
 mod journal;
+mod leases;
 mod lists;
 mod locks;
 mod records;
@@ -23,6 +24,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use manifold_model::Millis;
+
 use crate::Store;
 
 /// A place in which a store lives. Opening it again after the store was dropped is what a restart finds: the last committed image.
@@ -30,6 +33,8 @@ use crate::Store;
 pub trait Home: Send + Sync {
     /// Opens the store; an earlier one has been dropped.
     async fn open(&self) -> Arc<dyn Store>;
+    /// Lets this much time pass for its clock, or makes what it holds so much older, milliseconds.
+    async fn pass(&self, ms: Millis);
 }
 
 /// Runs the whole contract; each part gets an empty home of its own.
@@ -45,6 +50,7 @@ where
     records::run(&make).await;
     executions::run(&make).await;
     journal::run(&make).await;
+    leases::run(&make).await;
     tasks::run(&make).await;
     timers::run(&make).await;
     locks::run(&make).await;

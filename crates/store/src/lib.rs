@@ -14,6 +14,7 @@ use manifold_model::artifact::Artifact;
 use manifold_model::constraint::{
     ConstraintRecord, HoldingScope, PermitHolder, PermitRefusal, PermitRequest,
 };
+use manifold_model::delegate::{Announced, DelegateStatus, Scopes};
 use manifold_model::event::{Event, EventKind, LastGood, LegEnd, LegPlace};
 use manifold_model::execution::{ExecutionRow, RowState};
 use manifold_model::plan::StepKey;
@@ -75,7 +76,7 @@ pub enum StoreError {
 pub type Result<T> = std::result::Result<T, StoreError>;
 
 /// A wake-up hint: something may have changed. Lost hints cost time, never work; a poll stands behind each.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize, Debug)]
 pub enum Hint {
     /// Events were appended to this execution.
     Execution(ExecutionId),
@@ -93,6 +94,14 @@ pub enum Hint {
     Timer(Millis),
     /// Lines were appended to a log.
     Log(manifold_model::LogId),
+    /// A leg of this pipeline execution paused or went on.
+    LegPaused(ExecutionId),
+    /// Delegates, their connections or their tokens changed.
+    Delegates,
+    /// A server joined or left.
+    Servers,
+    /// Too much happened to say it one by one: look at everything.
+    Everything,
 }
 
 // ---------------------------------------------------------------- catalog
@@ -219,6 +228,89 @@ pub struct Lease {
     pub fence: u64,
 }
 
+/// How long a server's lease holds without being renewed (`design.md` 4.5), milliseconds: after it another server takes over.
+pub const LEASE_MS: Millis = 10_000;
+
+/// How long what began on a delegate itself waits for that delegate to come back, milliseconds: nobody else can look what became of it
+/// (`behaviour.md` 19: a delegate counts as dead after 3 minutes).
+pub const DELEGATE_DEAD_MS: Millis = 180_000;
+
+/// Holder of the lease of a server.
+#[must_use]
+pub fn server_holder(node: &str) -> String {
+    format!("server/{node}")
+}
+
+/// Holder of the lease of a delegate's connection, whichever server it leads to.
+#[must_use]
+pub fn delegate_holder(delegate: &DelegateId) -> String {
+    format!("delegate/{delegate}")
+}
+
+/// A server that holds a lease on the store.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct ServerRow {
+    /// Node id: the same after a restart.
+    pub node: String,
+    /// Version of the program.
+    pub program: String,
+    /// Since when, by the store's clock.
+    pub since: Millis,
+    /// Its lease.
+    pub lease: Lease,
+}
+
+/// What a server learns when it renews its lease.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Standing {
+    /// The time by the store's clock.
+    pub now: Millis,
+    /// Servers that hold a lease, by node.
+    pub servers: Vec<ServerRow>,
+    /// Grows whenever delegates, their connections or their tokens change.
+    pub delegates: u64,
+}
+
+/// A delegate that asked to join.
+#[derive(Clone, PartialEq, Serialize, Deserialize, Debug)]
+pub struct DelegateRow {
+    /// Id.
+    pub id: DelegateId,
+    /// Name.
+    pub name: String,
+    /// Whether it may work.
+    pub status: DelegateStatus,
+    /// Its Ed25519 public key, base64; empty for the one inside a server.
+    pub key: String,
+    /// Id of the token by which it joined; empty for the one inside a server.
+    pub token: String,
+    /// What it said of itself last.
+    pub announced: Announced,
+    /// What it may be used for.
+    pub scopes: Scopes,
+    /// When it joined.
+    pub created_at: Millis,
+    /// When it was heard of last.
+    pub seen: Millis,
+    /// The lease of its connection and the node of the server that it leads to, while it is connected; not written by [`Store::enrol`].
+    pub connection: Option<(Lease, String)>,
+}
+
+/// A token with which delegates join: only its SHA-256 is kept.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Debug)]
+pub struct DelegateTokenRow {
+    /// Id.
+    pub id: String,
+    /// Name, unique.
+    pub name: String,
+    /// SHA-256 of the token, hexadecimal.
+    pub hash: String,
+    /// When it was made.
+    pub created_at: Millis,
+    /// When it was revoked: nobody joins with it any more, and whoever joined with it is not let in again.
+    pub revoked_at: Option<Millis>,
+}
+
 /// How long an idempotency key holds, milliseconds: longer than clients try again, shorter than somebody who sends the same key every time
 /// takes to deploy the same thing once more.
 pub const IDEMPOTENCY_WINDOW_MS: Millis = 120_000;
@@ -292,6 +384,9 @@ pub struct Inboxed {
 pub struct Append {
     /// The execution.
     pub execution: Option<ExecutionId>,
+    /// The lease of the server that writes: when it is lost, the whole append is refused with [`StoreError::Fenced`]. `None`: whoever writes is
+    /// alone with the store (tests, measurements).
+    pub by: Option<Lease>,
     /// Sequence number of the last event there must be.
     pub expected_seq: u64,
     /// Events, `seq` from `expected_seq + 1`.
@@ -493,6 +588,12 @@ pub struct TaskRow {
     pub lease: Option<Lease>,
     /// How often it was handed out before; above 0 the delegate must look before it acts.
     pub deliveries: u32,
+    /// Who held it last, when it was handed out before.
+    #[serde(default)]
+    pub held_by: Option<String>,
+    /// Until when only `held_by` gets it: what began there cannot be looked at from elsewhere.
+    #[serde(default)]
+    pub reserved_until: Option<Millis>,
     /// When it was queued.
     pub queued_at: Millis,
     /// Outcome, for tasks without an execution.
@@ -633,8 +734,12 @@ pub struct Page<T> {
 pub trait Store: Send + Sync + 'static {
     /// Folds what has been written since into the database file, where a home keeps it apart; a chore.
     async fn checkpoint(&self) -> Result<()>;
-    /// Wake-up hints from now on.
+    /// Wake-up hints from now on, those of other servers among them.
     fn hints(&self) -> tokio::sync::broadcast::Receiver<Hint>;
+    /// Gives a hint to everybody who listens, on other servers too.
+    fn tell(&self, hint: Hint);
+    /// The time by the store's clock.
+    async fn now(&self) -> Result<Millis>;
 
     // ---- catalog
     /// Revision of the head.
@@ -742,26 +847,56 @@ pub trait Store: Send + Sync + 'static {
     /// Turns due timers into inbox items; returns the executions they are for and when the next one is due.
     async fn fire_timers(&self, now: Millis, limit: u32) -> Result<(Vec<ExecutionId>, Option<Millis>)>;
 
-    // ---- tasks
-    /// A new lease for a holder: its fence is higher than every earlier one, and every task leased to the same holder before, or to a holder
-    /// of an earlier life of this node (same `node` prefix), goes back to the queue with its deliveries counted.
-    async fn lease(&self, holder: &str, now: Millis) -> Result<Lease>;
-    /// Gives a lease up: its tasks go back to the queue.
+    // ---- servers, leases
+    /// A server joins under its node id: its lease fences everything that an earlier life of the same node holds, whose tasks go back to the
+    /// queue with their deliveries counted. It holds [`LEASE_MS`] and is kept by [`Store::renew`].
+    async fn join(&self, node: &str, program: &str) -> Result<Lease>;
+    /// Keeps a server's lease, and takes from every other server whose lease has run out everything that it holds. [`StoreError::Fenced`] when
+    /// this server's own was taken.
+    async fn renew(&self, server: &Lease) -> Result<Standing>;
+    /// A lease for a delegate's connection that leads to this server; its fence is higher than every earlier one. An earlier connection of the
+    /// delegate, to whichever server, is fenced: its tasks go back to the queue.
+    async fn lease(&self, server: &Lease, delegate: &DelegateId) -> Result<Lease>;
+    /// Gives a lease up: its tasks go back to the queue, and with a server's lease those of all connections to it.
     async fn release(&self, lease: &Lease) -> Result<()>;
+
+    // ---- tasks
     /// Queues a task without an execution.
     async fn enqueue(&self, task: Task, now: Millis) -> Result<()>;
-    /// Takes queued tasks, oldest first.
+    /// Takes queued tasks, oldest first; not those that are kept for another holder, nor those that this holder is barred from.
     async fn claim(&self, lease: &Lease, offer: &ClaimOffer) -> Result<Vec<TaskRow>>;
     /// A task.
     async fn task(&self, id: &TaskId) -> Result<Option<TaskRow>>;
-    /// Ends a task without an execution.
+    /// Ends a task under its lease. The outcome of a task of an execution goes into the inbox of that execution: some other server may advance
+    /// it. That of another task is kept for whoever asks.
     async fn end_task(&self, id: &TaskId, lease: &Lease, outcome: Outcome) -> Result<()>;
+    /// Puts a task back that its holder cannot do now (it does not reach the target); it does not get it again before `barred_until`.
+    async fn hand_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()>;
     /// Leased tasks of this lease that are no longer wanted.
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>>;
     /// Queued tasks that nobody has taken since before a time.
     async fn waiting_tasks(&self, queued_before: Millis, limit: u32) -> Result<Vec<TaskRow>>;
-    /// Delegates known, with what they announced, for display.
-    async fn put_delegate(&self, id: &DelegateId, announced: serde_json::Value, seen: Millis) -> Result<()>;
+
+    // ---- delegates
+    /// Writes a delegate down, or what a known one says of itself now; status, key, token, scopes and creation of a known one stay. Returns
+    /// the row that holds.
+    async fn enrol(&self, delegate: DelegateRow) -> Result<DelegateRow>;
+    /// All delegates, oldest first.
+    async fn delegates(&self) -> Result<Vec<DelegateRow>>;
+    /// A delegate.
+    async fn delegate(&self, id: &DelegateId) -> Result<Option<DelegateRow>>;
+    /// Lets a delegate work, or not: a deleted one loses its lease, its tasks go back to the queue.
+    async fn set_delegate_status(&self, id: &DelegateId, status: DelegateStatus) -> Result<()>;
+    /// Says what a delegate may be used for.
+    async fn set_delegate_scopes(&self, id: &DelegateId, scopes: Scopes) -> Result<()>;
+    /// Delegates were heard of now.
+    async fn delegates_seen(&self, ids: &[DelegateId]) -> Result<()>;
+    /// Adds a token with which delegates join; a taken name or id is [`StoreError::Exists`].
+    async fn create_delegate_token(&self, token: DelegateTokenRow) -> Result<()>;
+    /// All tokens with which delegates join, by name.
+    async fn delegate_tokens(&self) -> Result<Vec<DelegateTokenRow>>;
+    /// Revokes a token; one that is revoked stays as it is.
+    async fn revoke_delegate_token(&self, id: &str) -> Result<()>;
 }
 
 /// Events numbered on from `after`.

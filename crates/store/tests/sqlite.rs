@@ -2,24 +2,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use async_trait::async_trait;
 use manifold_store::Store;
-use manifold_store::clock::SystemClock;
+use manifold_store::clock::{Clock, SystemClock};
 use manifold_store::contract::{Home, suite};
 use manifold_store::sqlite::{OpenError, SqliteStore};
 
 struct File {
     folder: tempfile::TempDir,
+    /// How much later than the machine's clock it is here, milliseconds.
+    later: Arc<AtomicI64>,
 }
 
 impl File {
     fn new() -> Self {
-        Self { folder: tempfile::tempdir().unwrap() }
+        Self { folder: tempfile::tempdir().unwrap(), later: Arc::default() }
     }
 
     async fn try_open(&self) -> Result<SqliteStore, OpenError> {
-        SqliteStore::open(&self.folder.path().join("manifold.db"), Arc::new(SystemClock::default())).await
+        let (machine, later) = (SystemClock::default(), self.later.clone());
+        let clock = move || machine.now() + later.load(Ordering::SeqCst);
+        SqliteStore::open(&self.folder.path().join("manifold.db"), Arc::new(clock)).await
     }
 }
 
@@ -27,6 +32,10 @@ impl File {
 impl Home for File {
     async fn open(&self) -> Arc<dyn Store> {
         Arc::new(self.try_open().await.unwrap())
+    }
+
+    async fn pass(&self, ms: i64) {
+        self.later.fetch_add(ms, Ordering::SeqCst);
     }
 }
 
@@ -61,7 +70,7 @@ async fn a_newer_a_damaged_and_a_foreign_database_are_refused_untouched() {
     db.pragma_update(None, "journal_mode", "DELETE").unwrap();
     drop(db);
     let newer = home.try_open().await.err().unwrap();
-    assert!(matches!(newer, OpenError::Newer { found: 999, known: 2, .. }), "{newer}");
+    assert!(matches!(newer, OpenError::Newer { found: 999, known: 3, .. }), "{newer}");
 
     let mut bytes = std::fs::read(&path).unwrap();
     for byte in bytes.iter_mut().skip(4096) {
@@ -89,7 +98,10 @@ async fn an_older_database_is_brought_up_to_date() {
     drop(store);
     let db = rusqlite::Connection::open(&path).unwrap();
     db.execute_batch(
-        "DROP TABLE permits; DROP TABLE constraints; DELETE FROM refinery_schema_history WHERE version = 2;",
+        "DROP TABLE permits; DROP TABLE constraints; DROP TABLE servers; DROP TABLE bars; DROP TABLE delegate_tokens; \
+         DROP INDEX leases_node; DROP INDEX tasks_leased; ALTER TABLE tasks DROP COLUMN held_by; \
+         ALTER TABLE tasks DROP COLUMN reserved_until; ALTER TABLE tasks DROP COLUMN on_delegate; \
+         DELETE FROM refinery_schema_history WHERE version > 1;",
     )
     .unwrap();
     drop(db);

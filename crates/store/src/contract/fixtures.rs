@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use manifold_model::delegate::DelegateStatus;
 use manifold_model::event::{Event, EventKind, LegEnd, LegPlace};
 use manifold_model::execution::{ExecutionRow, Named, RowState};
 use manifold_model::kind::Class;
@@ -10,7 +11,7 @@ use manifold_model::target::LockKey;
 use manifold_model::task::{NoopTask, Payload, Task};
 use manifold_model::{ElementId, EntityId, ExecutionId, LogId, PlanDigest, Status, TaskId};
 
-use crate::{Append, ClaimOffer, Lease, NewExecution, Store, leg_id, numbered};
+use crate::{Append, ClaimOffer, DelegateRow, Lease, NewExecution, Store, leg_id, numbered};
 
 pub(super) const NOW: i64 = 1_700_000_000_000;
 
@@ -116,6 +117,17 @@ pub(super) fn key(name: &str) -> LockKey {
     LockKey { key: name.to_owned(), title: name.to_owned() }
 }
 
+/// A server's lease.
+pub(super) async fn server(store: &dyn Store, node: &str) -> Lease {
+    store.join(node, "1.0").await.unwrap()
+}
+
+/// The lease of a delegate's connection to a server of its own.
+pub(super) async fn connect(store: &dyn Store, delegate: &str) -> Lease {
+    let server = server(store, &format!("of-{delegate}")).await;
+    store.lease(&server, &delegate.into()).await.unwrap()
+}
+
 /// Sequence number of an execution's last event.
 pub(super) async fn seq(store: &dyn Store, execution: &ExecutionId) -> u64 {
     store.execution(execution).await.unwrap().unwrap().state.seq
@@ -125,4 +137,20 @@ pub(super) async fn seq(store: &dyn Store, execution: &ExecutionId) -> u64 {
 pub(super) async fn claim_one(store: &dyn Store, lease: &Lease) -> Option<(String, u32)> {
     let mut claimed = store.claim(lease, &offer(1)).await.unwrap();
     claimed.pop().map(|row| (row.task.id.to_string(), row.deliveries))
+}
+
+/// A delegate that waits for its approval.
+pub(super) fn delegate(id: &str) -> DelegateRow {
+    DelegateRow {
+        id: id.into(),
+        name: format!("delegate-{id}"),
+        status: DelegateStatus::WaitingForApproval,
+        key: "key".to_owned(),
+        token: "t".to_owned(),
+        announced: Default::default(),
+        scopes: Default::default(),
+        created_at: 1,
+        seen: 1,
+        connection: None,
+    }
 }

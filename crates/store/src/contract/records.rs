@@ -14,8 +14,6 @@ pub(super) async fn run<H: Home>(make: &impl Fn() -> H) {
     keys(&*store).await;
     secrets(&*store).await;
     artifacts(&*store).await;
-    store.put_delegate(&"d".into(), serde_json::json!({"kinds": []}), 1).await.unwrap();
-    store.put_delegate(&"d".into(), serde_json::json!({"kinds": ["X"]}), 2).await.unwrap();
 }
 
 async fn settings(store: &dyn Store) {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use manifold_model::artifact::Artifact;
 use manifold_model::constraint::ConstraintRecord;
+use manifold_model::delegate::{DelegateStatus, Scopes};
 use manifold_model::event::{Event, LastGood, LegEnd};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::secret::{SecretRecord, SecretType};
@@ -19,13 +20,13 @@ use tokio::sync::broadcast;
 
 use super::writer::Writing;
 use super::{
-    SqliteStore, barriers, catalog, constraints, executions, history, inbox, journal, lists, locks, records,
-    secrets, tasks, timers,
+    SqliteStore, barriers, catalog, constraints, delegates, executions, history, inbox, journal, leases,
+    lists, locks, records, secrets, tasks, timers,
 };
 use crate::{
-    ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DocumentRevision, ExecutionFilter,
-    Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page, PermitPlace, PermitRow, Result, SecretRow,
-    Store, StoreError, TaskRow,
+    ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DelegateRow, DelegateTokenRow,
+    DocumentRevision, ExecutionFilter, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
+    PermitPlace, PermitRow, Result, SecretRow, Standing, Store, StoreError, TaskRow,
 };
 
 #[async_trait]
@@ -36,6 +37,15 @@ impl Store for SqliteStore {
 
     fn hints(&self) -> broadcast::Receiver<Hint> {
         self.hints.subscribe()
+    }
+
+    fn tell(&self, hint: Hint) {
+        // No receiver is no error: hints may be lost.
+        let _ = self.hints.send(hint);
+    }
+
+    async fn now(&self) -> Result<Millis> {
+        Ok(self.clock.now())
     }
 
     // ---- catalog
@@ -278,17 +288,29 @@ impl Store for SqliteStore {
         self.writer.write(move |writing| timers::fire(writing, now, limit)).await
     }
 
-    // ---- tasks
+    // ---- servers, leases
 
-    async fn lease(&self, holder: &str, now: Millis) -> Result<Lease> {
-        let holder = holder.to_owned();
-        self.writer.write(move |writing| tasks::lease(writing, &holder, now)).await
+    async fn join(&self, node: &str, program: &str) -> Result<Lease> {
+        let (node, program) = (node.to_owned(), program.to_owned());
+        self.writer.write(move |writing| leases::join(writing, &node, &program)).await
+    }
+
+    async fn renew(&self, server: &Lease) -> Result<Standing> {
+        let server = server.clone();
+        self.writer.write(move |writing| leases::renew(writing, &server)).await
+    }
+
+    async fn lease(&self, server: &Lease, delegate: &DelegateId) -> Result<Lease> {
+        let (server, delegate) = (server.clone(), delegate.clone());
+        self.writer.write(move |writing| leases::lease(writing, &server, &delegate)).await
     }
 
     async fn release(&self, lease: &Lease) -> Result<()> {
         let lease = lease.clone();
-        self.writer.write(move |writing| tasks::release(writing, &lease)).await
+        self.writer.write(move |writing| leases::release(writing, &lease)).await
     }
+
+    // ---- tasks
 
     async fn enqueue(&self, task: Task, now: Millis) -> Result<()> {
         self.writer.write(move |writing| tasks::add(writing, None, &task, None, now)).await
@@ -306,7 +328,12 @@ impl Store for SqliteStore {
 
     async fn end_task(&self, id: &TaskId, lease: &Lease, outcome: Outcome) -> Result<()> {
         let (id, lease) = (id.clone(), lease.clone());
-        self.writer.write(move |writing| tasks::end_alone(writing, &id, &lease, &outcome)).await
+        self.writer.write(move |writing| tasks::end(writing, &id, &lease, &outcome)).await
+    }
+
+    async fn hand_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
+        let (id, lease) = (id.clone(), lease.clone());
+        self.writer.write(move |writing| tasks::hand_back(writing, &id, &lease, barred_until)).await
     }
 
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>> {
@@ -318,8 +345,46 @@ impl Store for SqliteStore {
         self.readers.read(move |db| tasks::waiting(db, queued_before, limit)).await
     }
 
-    async fn put_delegate(&self, id: &DelegateId, announced: serde_json::Value, seen: Millis) -> Result<()> {
+    // ---- delegates
+
+    async fn enrol(&self, delegate: DelegateRow) -> Result<DelegateRow> {
+        self.writer.write(move |writing| delegates::enrol(writing, &delegate)).await
+    }
+
+    async fn delegates(&self) -> Result<Vec<DelegateRow>> {
+        self.readers.read(delegates::all).await
+    }
+
+    async fn delegate(&self, id: &DelegateId) -> Result<Option<DelegateRow>> {
         let id = id.clone();
-        self.writer.write(move |writing| records::put_delegate(writing, id.as_str(), &announced, seen)).await
+        self.readers.read(move |db| delegates::one(db, &id)).await
+    }
+
+    async fn set_delegate_status(&self, id: &DelegateId, status: DelegateStatus) -> Result<()> {
+        let id = id.clone();
+        self.writer.write(move |writing| delegates::set_status(writing, &id, status)).await
+    }
+
+    async fn set_delegate_scopes(&self, id: &DelegateId, scopes: Scopes) -> Result<()> {
+        let id = id.clone();
+        self.writer.write(move |writing| delegates::set_scopes(writing, &id, &scopes)).await
+    }
+
+    async fn delegates_seen(&self, ids: &[DelegateId]) -> Result<()> {
+        let ids = ids.to_vec();
+        self.writer.write(move |writing| delegates::seen(writing, &ids)).await
+    }
+
+    async fn create_delegate_token(&self, token: DelegateTokenRow) -> Result<()> {
+        self.writer.write(move |writing| delegates::create_token(writing, &token)).await
+    }
+
+    async fn delegate_tokens(&self) -> Result<Vec<DelegateTokenRow>> {
+        self.readers.read(delegates::tokens).await
+    }
+
+    async fn revoke_delegate_token(&self, id: &str) -> Result<()> {
+        let id = id.to_owned();
+        self.writer.write(move |writing| delegates::revoke_token(writing, &id)).await
     }
 }

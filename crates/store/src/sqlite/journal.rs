@@ -6,7 +6,9 @@ use rusqlite::params;
 
 use super::rows::Known;
 use super::writer::Writing;
-use super::{barriers, constraints, history, inbox, int, legs, locks, misuse, rows, tasks, timers, to_json};
+use super::{
+    barriers, constraints, history, inbox, int, leases, legs, locks, misuse, rows, tasks, timers, to_json,
+};
 use crate::{Append, Appended, Hint, Lease, Result, StoreError};
 
 pub(super) fn append(writing: &mut Writing<'_>, append: &Append) -> Result<Appended> {
@@ -92,9 +94,9 @@ fn must_hold_all(writing: &Writing<'_>, append: &Append) -> Result<()> {
     let ended = append.ended_tasks.iter().map(|(_, lease)| lease);
     let handed_out = append.tasks.iter().filter_map(|(_, lease)| lease.as_ref());
     let mut held: Vec<&Lease> = Vec::new();
-    for lease in ended.chain(handed_out) {
+    for lease in ended.chain(handed_out).chain(&append.by) {
         if !held.contains(&lease) {
-            tasks::must_hold(writing, lease)?;
+            leases::must_hold(writing, lease)?;
             held.push(lease);
         }
     }

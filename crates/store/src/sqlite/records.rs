@@ -1,4 +1,4 @@
-//! Account records: settings, API keys, artifacts, delegates.
+//! Account records: settings, API keys, artifacts.
 
 use manifold_model::artifact::Artifact;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -100,16 +100,4 @@ pub(super) fn artifacts(db: &Connection, source: &str, offset: u64, limit: u32) 
         .query_and_then(params![source, limit, int(offset)], |row| from_json(&row.get::<_, Vec<u8>>(0)?))?
         .collect::<Result<_>>()?;
     Ok(Page { items, total: count(total) })
-}
-
-pub(super) fn put_delegate(
-    writing: &Writing<'_>,
-    id: &str,
-    announced: &serde_json::Value,
-    seen: i64,
-) -> Result<()> {
-    writing
-        .sql("INSERT OR REPLACE INTO delegates (id, announced, seen) VALUES (?1, ?2, ?3)")?
-        .execute(params![id, to_json(announced)?, seen])?;
-    Ok(())
 }

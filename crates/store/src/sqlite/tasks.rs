@@ -1,9 +1,10 @@
-//! Tasks and the leases under which they are held. A task of an execution is deleted when it ends: its outcome is in the journal.
+//! Tasks. A task of an execution is deleted when it ends: its outcome is in the journal.
 
 use manifold_model::task::{Outcome, Task, TaskResult};
 use manifold_model::{ExecutionId, Millis, TaskId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::leases::must_hold;
 use super::writer::Writing;
 use super::{count, from_json, inbox, int, to_json};
 use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow};
@@ -19,75 +20,7 @@ const KEEP_ENDED: Millis = 24 * 60 * 60 * 1000;
 const NEEDS_SEEN: usize = 1024;
 
 const COLUMNS: &str = "t.body, (SELECT id FROM executions e WHERE e.number = t.execution), t.holder, t.fence, \
-                       t.deliveries, t.queued_at, t.outcome, t.cancelled";
-
-// ---------------------------------------------------------------- leases
-
-/// What a new lease of this holder fences: `node/<node id>` of `node/<node id>/<connection>`, else the holder itself.
-fn node(holder: &str) -> &str {
-    let Some(rest) = holder.strip_prefix("node/") else { return holder };
-    let length = rest.find('/').unwrap_or(rest.len());
-    holder.get(.."node/".len() + length).unwrap_or(holder)
-}
-
-pub(super) fn lease(writing: &mut Writing<'_>, holder: &str, now: Millis) -> Result<Lease> {
-    let fence: i64 = writing
-        .sql(
-            "INSERT INTO counters (name, value) VALUES ('fence', 1) \
-             ON CONFLICT (name) DO UPDATE SET value = value + 1 RETURNING value",
-        )?
-        .query_row([], |row| row.get(0))?;
-    let earlier: Vec<i64> = writing
-        .sql("DELETE FROM leases WHERE node = ?1 RETURNING fence")?
-        .query_map([node(holder)], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for earlier in earlier {
-        requeue(writing, earlier, now)?;
-    }
-    writing.sql("INSERT INTO leases (holder, node, fence) VALUES (?1, ?2, ?3)")?.execute(params![
-        holder,
-        node(holder),
-        fence
-    ])?;
-    Ok(Lease { holder: holder.to_owned(), fence: count(fence) })
-}
-
-pub(super) fn release(writing: &mut Writing<'_>, lease: &Lease) -> Result<()> {
-    let given_up = writing
-        .sql("DELETE FROM leases WHERE holder = ?1 AND fence = ?2")?
-        .execute(params![lease.holder, int(lease.fence)])?;
-    if given_up == 0 {
-        return Err(fenced(lease));
-    }
-    let now = writing.now();
-    requeue(writing, int(lease.fence), now)
-}
-
-/// Puts the tasks of a fenced lease back; whoever takes them must look before it acts.
-fn requeue(writing: &mut Writing<'_>, fence: i64, now: Millis) -> Result<()> {
-    let requeued = writing
-        .sql(
-            "UPDATE tasks SET state = ?2, holder = NULL, fence = NULL, deliveries = deliveries + 1, queued_at = ?3 \
-             WHERE fence = ?1 AND state = 1",
-        )?
-        .execute(params![fence, QUEUED, now])?;
-    if requeued > 0 {
-        writing.hint(Hint::Tasks);
-    }
-    Ok(())
-}
-
-/// Fails with [`StoreError::Fenced`] when somebody took the lease over.
-pub(super) fn must_hold(writing: &Writing<'_>, lease: &Lease) -> Result<()> {
-    let held = writing
-        .sql("SELECT 1 FROM leases WHERE holder = ?1 AND fence = ?2")?
-        .exists(params![lease.holder, int(lease.fence)])?;
-    if held { Ok(()) } else { Err(fenced(lease)) }
-}
-
-fn fenced(lease: &Lease) -> StoreError {
-    StoreError::Fenced { what: format!("the lease of {}", lease.holder), fence: lease.fence }
-}
+                       t.deliveries, t.queued_at, t.outcome, t.cancelled, t.held_by, t.reserved_until";
 
 // ---------------------------------------------------------------- queueing and ending
 
@@ -101,8 +34,8 @@ pub(super) fn add(
 ) -> Result<()> {
     let added = writing
         .sql(
-            "INSERT INTO tasks (id, execution, kind, needs, state, holder, fence, queued_at, body) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT (id) DO NOTHING",
+            "INSERT INTO tasks (id, execution, kind, needs, state, holder, fence, queued_at, body, on_delegate) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (id) DO NOTHING",
         )?
         .execute(params![
             task.id.as_str(),
@@ -113,7 +46,8 @@ pub(super) fn add(
             lease.map(|lease| lease.holder.as_str()),
             lease.map(|lease| int(lease.fence)),
             now,
-            to_json(task)?
+            to_json(task)?,
+            task.lives_on_delegate()
         ])?;
     if added == 0 {
         return Err(StoreError::Exists(format!("task {}", task.id)));
@@ -153,17 +87,26 @@ pub(super) fn end_in_journal(
     if ended == 0 {
         return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
     }
-    Ok(())
+    forget_bars(writing, task)
 }
 
-/// Ends a task without an execution under its lease, and forgets such tasks that ended long ago.
-pub(super) fn end_alone(
-    writing: &mut Writing<'_>,
-    task: &TaskId,
-    lease: &Lease,
-    outcome: &Outcome,
-) -> Result<()> {
+/// Ends a task under its lease: the outcome goes into the inbox of its execution, or stays for whoever asks.
+pub(super) fn end(writing: &mut Writing<'_>, task: &TaskId, lease: &Lease, outcome: &Outcome) -> Result<()> {
     must_hold(writing, lease)?;
+    let execution: Option<(i64, String)> = writing
+        .sql(
+            "SELECT e.number, e.id FROM tasks t JOIN executions e ON e.number = t.execution WHERE t.id = ?1",
+        )?
+        .query_row([task.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let Some((execution, id)) = execution else { return end_alone(writing, task, lease, outcome) };
+    end_in_journal(writing, execution, task, lease)?;
+    let item = InboxItem::TaskEnded { task: task.clone(), outcome: outcome.clone() };
+    inbox::put(writing, execution, &id, &item)
+}
+
+/// Ends a task without an execution, and forgets such tasks that ended long ago.
+fn end_alone(writing: &mut Writing<'_>, task: &TaskId, lease: &Lease, outcome: &Outcome) -> Result<()> {
     let now = writing.now();
     let ended = writing
         .sql(
@@ -181,10 +124,42 @@ pub(super) fn end_alone(
     if ended == 0 {
         return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
     }
+    forget_bars(writing, task)?;
     writing
         .sql("DELETE FROM tasks WHERE state = 2 AND ended_at < ?1")?
         .execute([now.saturating_sub(KEEP_ENDED)])?;
     writing.hint(Hint::TaskEnded(task.clone()));
+    Ok(())
+}
+
+/// Puts a task back, barring its holder from it for a while.
+pub(super) fn hand_back(
+    writing: &mut Writing<'_>,
+    task: &TaskId,
+    lease: &Lease,
+    barred_until: Millis,
+) -> Result<()> {
+    must_hold(writing, lease)?;
+    let now = writing.now();
+    let back = writing
+        .sql(
+            "UPDATE tasks SET state = 0, held_by = holder, holder = NULL, fence = NULL, \
+             deliveries = deliveries + 1, queued_at = ?4 \
+             WHERE id = ?1 AND state = 1 AND holder = ?2 AND fence = ?3",
+        )?
+        .execute(params![task.as_str(), lease.holder, int(lease.fence), now])?;
+    if back == 0 {
+        return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
+    }
+    writing
+        .sql("INSERT OR REPLACE INTO bars (task, holder, barred_until) VALUES (?1, ?2, ?3)")?
+        .execute(params![task.as_str(), lease.holder, barred_until])?;
+    writing.hint(Hint::Tasks);
+    Ok(())
+}
+
+fn forget_bars(writing: &Writing<'_>, task: &TaskId) -> Result<()> {
+    writing.sql("DELETE FROM bars WHERE task = ?1")?.execute([task.as_str()])?;
     Ok(())
 }
 
@@ -218,6 +193,7 @@ pub(super) fn cancel(
 /// one look for all of them.
 pub(super) fn claim(writing: &Writing<'_>, lease: &Lease, offer: &ClaimOffer) -> Result<Vec<TaskRow>> {
     must_hold(writing, lease)?;
+    let now = writing.now();
     let mut oldest: Vec<i64> = Vec::new();
     for kind in &offer.kinds {
         for needs in needs_queued(writing, kind)? {
@@ -226,9 +202,12 @@ pub(super) fn claim(writing: &Writing<'_>, lease: &Lease, offer: &ClaimOffer) ->
             }
             let numbers: Vec<i64> = writing
                 .sql(
-                    "SELECT number FROM tasks WHERE state = 0 AND kind = ?1 AND needs = ?2 ORDER BY number LIMIT ?3",
+                    "SELECT number FROM tasks WHERE state = 0 AND kind = ?1 AND needs = ?2 \
+                     AND (reserved_until IS NULL OR reserved_until <= ?4 OR held_by = ?5) \
+                     AND NOT EXISTS (SELECT 1 FROM bars WHERE task = tasks.id AND holder = ?5 AND barred_until > ?4) \
+                     ORDER BY number LIMIT ?3",
                 )?
-                .query_map(params![kind, needs, offer.max], |row| row.get(0))?
+                .query_map(params![kind, needs, offer.max, now, lease.holder], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             oldest.extend(numbers);
         }
@@ -321,18 +300,7 @@ fn task(row: &Row<'_>) -> Result<TaskRow> {
         queued_at: row.get(5)?,
         outcome: row.get::<_, Option<Vec<u8>>>(6)?.map(|body| from_json(&body)).transpose()?,
         cancelled: row.get(7)?,
+        held_by: row.get(8)?,
+        reserved_until: row.get(9)?,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::node;
-
-    #[test]
-    fn connections_of_a_node_are_one_node() {
-        assert_eq!(node("node/a/1"), "node/a");
-        assert_eq!(node("node/a"), "node/a");
-        assert_eq!(node("node/a/1/x"), "node/a");
-        assert_eq!(node("delegate/7"), "delegate/7");
-    }
 }
