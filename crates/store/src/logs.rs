@@ -6,7 +6,7 @@
 //! read everywhere. Chunks are numbered: what comes twice, over a broken connection or through another server, is kept once.
 
 mod folder;
-mod frame;
+pub(crate) mod frame;
 mod open;
 pub(crate) mod shelf;
 
@@ -43,6 +43,8 @@ const BYTES_LIMIT: usize = 1024 * 1024;
 const DUE: usize = 1024 * 1024;
 /// Unwritten bytes of all logs together at which appending writes at once.
 const UNWRITTEN: usize = 8 * 1024 * 1024;
+/// Logs of a database written at the same time.
+const LANES: usize = 8;
 /// Logs whose state is held in memory; the state of others is read from their files.
 const OPEN: usize = 4096;
 /// Logs that were closed without a line and are remembered as such. One that is forgotten counts as closed once its execution has ended.
@@ -100,9 +102,9 @@ pub enum LogError {
         #[source]
         cause: io::Error,
     },
-    /// The reading thread was stopped.
-    #[error("reading a log was interrupted")]
-    Stopped(#[source] tokio::task::JoinError),
+    /// The thread that read or wrote was stopped.
+    #[error("a log was being read or written when its thread stopped")]
+    Stopped,
 }
 
 /// Result of an operation on logs.
@@ -351,21 +353,39 @@ impl Shared {
         let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
         self.taken.store(0, Ordering::Relaxed);
         let logs: Vec<_> = lock(&self.open).iter().map(|(key, log)| (key.clone(), log.clone())).collect();
+        // A database answers many at once; a disk does not.
+        let lanes = if self.shelf.waits() { LANES } else { 1 };
+        let share = logs.len().div_ceil(lanes).max(1);
+        let first = std::thread::scope(|scope| {
+            let mut parts = logs.chunks(share);
+            let own = parts.next().unwrap_or_default();
+            let others: Vec<_> = parts.map(|part| scope.spawn(|| self.write_all(part))).collect();
+            let own = self.write_all(own);
+            others
+                .into_iter()
+                .map(|other| other.join().unwrap_or(Err(LogError::Stopped)))
+                .fold(own, Result::and)
+        });
+        first?;
+        self.flushed.send_replace(number);
+        Ok(())
+    }
+
+    /// Writes these logs; the first error of them.
+    fn write_all(&self, logs: &[(LogKey, Arc<Mutex<OpenLog>>)]) -> Result<()> {
         let mut first = Ok(());
         for (key, log) in logs {
-            let written = lock(&log).write();
+            let written = lock(log).write();
             if let Err(LogError::Unusable { cause, .. }) = &written
                 && cause.kind() == io::ErrorKind::AlreadyExists
             {
                 // Another server goes on with it: what is here comes to it from the delegate.
-                lock(&self.open).remove(&key);
+                lock(&self.open).remove(key);
                 continue;
             }
             first = first.and(written);
         }
-        first?;
-        self.flushed.send_replace(number);
-        Ok(())
+        first
     }
 
     /// Closes a log that has neither lines nor a file; false when it has.
@@ -410,5 +430,5 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(LogError::Stopped)?
+    tokio::task::spawn_blocking(work).await.map_err(|_| LogError::Stopped)?
 }

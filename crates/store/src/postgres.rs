@@ -14,6 +14,7 @@ mod leases;
 mod legs;
 mod lists;
 mod locks;
+mod log_frames;
 mod records;
 mod rows;
 mod secrets;

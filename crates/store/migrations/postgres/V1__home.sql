@@ -329,3 +329,19 @@ CREATE TABLE bars (
     barred_until BIGINT NOT NULL,
     PRIMARY KEY (task, holder)
 );
+
+-- ---------------------------------------------------------------- logs
+
+-- A row a frame of compressed lines; numbers grow from 0 without a gap. Bodies are compressed already.
+CREATE TABLE log_frames (
+    -- '' for tasks without an execution.
+    execution TEXT NOT NULL,
+    log       TEXT NOT NULL,
+    number    BIGINT NOT NULL,
+    -- Fence under which the run began that wrote it.
+    run       BIGINT NOT NULL,
+    header    BYTEA NOT NULL,
+    body      BYTEA NOT NULL,
+    PRIMARY KEY (execution, log, number)
+);
+ALTER TABLE log_frames ALTER COLUMN body SET STORAGE EXTERNAL;

@@ -10,7 +10,7 @@ const MAGIC: &[u8; 4] = b"MLF2";
 /// Frames of the first release.
 const MAGIC_1: &[u8; 4] = b"MLF1";
 /// Bytes of a header.
-pub(super) const HEADER: usize = 72;
+pub(crate) const HEADER: usize = 72;
 /// Bytes of a header of the first release.
 pub(super) const HEADER_1: usize = 56;
 /// Bytes that the lines of one frame may have uncompressed; a frame that claims more is damaged.
@@ -33,7 +33,7 @@ pub(crate) struct Header {
     /// The log's size with this frame.
     pub(super) size: LogSize,
     /// Run and number of the last chunk taken in before this frame was written; zeros when none was numbered.
-    pub(super) last: (u64, u64),
+    pub(crate) last: (u64, u64),
     /// Whether the last record is a line without its end.
     pub(super) begun: bool,
 }
@@ -87,7 +87,7 @@ pub(super) fn encode(
 }
 
 /// Reads a header and says how long it is; `None` when these bytes are none, or not all of one.
-pub(super) fn decode_header(bytes: &[u8]) -> Option<(Header, usize)> {
+pub(crate) fn decode_header(bytes: &[u8]) -> Option<(Header, usize)> {
     let (mut rest, length) = match bytes.strip_prefix(MAGIC) {
         Some(rest) => (rest, HEADER),
         None => (bytes.strip_prefix(MAGIC_1)?, HEADER_1),
@@ -110,7 +110,7 @@ pub(super) fn decode_header(bytes: &[u8]) -> Option<(Header, usize)> {
 }
 
 /// Uncompresses a body into its records.
-pub(super) fn decode_body(body: &[u8]) -> io::Result<Vec<u8>> {
+pub(crate) fn decode_body(body: &[u8]) -> io::Result<Vec<u8>> {
     if body.is_empty() {
         return Ok(Vec::new());
     }
