@@ -16,6 +16,7 @@ mod demo;
 mod everything;
 mod kubernetes;
 mod legs;
+mod releases;
 mod scene;
 mod selection;
 mod shared;
