@@ -5,6 +5,7 @@
 //! What was taken in can be read at once, on this server; [`LogStore::flush`] writes it, and from then on it survives a killed process and can be
 //! read everywhere. Chunks are numbered: what comes twice, over a broken connection or through another server, is kept once.
 
+mod bucket;
 mod folder;
 pub(crate) mod frame;
 mod open;
@@ -21,6 +22,7 @@ use serde::Serialize;
 use tokio::sync::{Notify, broadcast, watch};
 
 use crate::Hint;
+pub use bucket::BucketError;
 use folder::Folder;
 use open::OpenLog;
 use shelf::Shelf;
@@ -154,6 +156,14 @@ impl LogStore {
         let unusable = |cause| LogError::Unusable { name: folder.display().to_string(), cause };
         std::fs::create_dir_all(folder).map_err(unusable)?;
         Ok(Self::on(Arc::new(Folder(folder.to_owned()))))
+    }
+
+    /// Logs in the S3-compatible bucket of a URL `s3://BUCKET[/PREFIX]?region=REGION[&endpoint=URL]`. Must be called inside a runtime.
+    ///
+    /// # Errors
+    /// The URL has another form, or the environment holds no credentials.
+    pub fn in_bucket(url: &str) -> std::result::Result<Self, BucketError> {
+        Ok(Self::on(Arc::new(bucket::Bucket::open(url)?)))
     }
 
     /// Logs on this shelf.

@@ -9,10 +9,7 @@ use manifold_model::ExecutionId;
 
 use super::LogKey;
 use super::frame::{self, Header};
-use super::shelf::{Frames, Shelf, Visit};
-
-/// Longest name that is used as it is.
-const NAME_LIMIT: usize = 64;
+use super::shelf::{Frames, Shelf, Visit, file_name};
 
 /// The folder (`DIR/logs`).
 pub(super) struct Folder(pub(super) PathBuf);
@@ -71,16 +68,6 @@ fn folder_of(root: &Path, execution: Option<&ExecutionId>) -> PathBuf {
 
 fn path_of(root: &Path, key: &LogKey) -> PathBuf {
     folder_of(root, key.execution.as_ref()).join(format!("{}.log", file_name(key.log.as_str())))
-}
-
-/// An id as a file name. Ids that a seed brought may hold anything; those get a name derived from them.
-fn file_name(id: &str) -> String {
-    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
-    if plain && (2..=NAME_LIMIT).contains(&id.len()) {
-        return id.to_owned();
-    }
-    // The dot keeps derived names apart from plain ones.
-    format!("{}.d", ExecutionId::derived(&["log file", id]))
 }
 
 /// One log's file. A place is an offset.

@@ -53,7 +53,9 @@ pub(super) fn encode(
     last: (u64, u64),
     begun: bool,
 ) -> io::Result<(Header, Vec<u8>)> {
-    let lines = u32::try_from(size.lines - before.lines).map_err(|_| damaged("too many lines wait"))?;
+    if u32::try_from(size.lines - before.lines).is_err() {
+        return Err(damaged("too many lines wait"));
+    }
     let body = if raw.is_empty() {
         Vec::new()
     } else {
@@ -62,28 +64,36 @@ pub(super) fn encode(
         compressor.compress(raw)?
     };
     let length = u32::try_from(body.len()).map_err(|_| damaged("a frame is too long"))?;
-    let flags = if size.closed { CLOSED } else { 0 } | if begun { BEGUN } else { 0 };
-    let mut frame = Vec::with_capacity(HEADER + body.len());
-    frame.extend_from_slice(MAGIC);
-    frame.extend_from_slice(&flags.to_le_bytes());
-    frame.extend_from_slice(&length.to_le_bytes());
-    frame.extend_from_slice(&lines.to_le_bytes());
-    let numbers = [
-        before.lines,
-        before.bytes,
-        size.bytes - before.bytes,
-        size.dropped_lines,
-        size.dropped_bytes,
-        last.0,
-        last.1,
-    ];
-    for number in numbers {
-        frame.extend_from_slice(&number.to_le_bytes());
-    }
-    frame.extend_from_slice(&body);
     let header =
         Header { body: length, lines_before: before.lines, bytes_before: before.bytes, size, last, begun };
+    let mut frame = encode_header(&header);
+    frame.extend_from_slice(&body);
     Ok((header, frame))
+}
+
+/// A header's bytes.
+pub(super) fn encode_header(header: &Header) -> Vec<u8> {
+    let size = header.size;
+    let flags = if size.closed { CLOSED } else { 0 } | if header.begun { BEGUN } else { 0 };
+    let lines = u32::try_from(header.lines()).unwrap_or(u32::MAX);
+    let mut bytes = Vec::with_capacity(HEADER);
+    bytes.extend_from_slice(MAGIC);
+    for number in [flags, header.body, lines] {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    let numbers = [
+        header.lines_before,
+        header.bytes_before,
+        size.bytes - header.bytes_before,
+        size.dropped_lines,
+        size.dropped_bytes,
+        header.last.0,
+        header.last.1,
+    ];
+    for number in numbers {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
+    bytes
 }
 
 /// Reads a header and says how long it is; `None` when these bytes are none, or not all of one.

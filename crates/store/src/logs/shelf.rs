@@ -39,3 +39,16 @@ pub(crate) trait Frames: Send {
 
 /// What [`Frames::walk`] calls for each frame: header, its place, the place of its body.
 pub(crate) type Visit<'v> = dyn FnMut(&Header, u64, u64) -> io::Result<bool> + 'v;
+
+/// Longest name that is used as it is.
+const NAME_LIMIT: usize = 64;
+
+/// An id as the name of a file or object. Ids that a seed brought may hold anything; those get a name derived from them.
+pub(super) fn file_name(id: &str) -> String {
+    let plain = id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+    if plain && (2..=NAME_LIMIT).contains(&id.len()) {
+        return id.to_owned();
+    }
+    // The dot keeps derived names apart from plain ones.
+    format!("{}.d", ExecutionId::derived(&["log file", id]))
+}
