@@ -4,7 +4,9 @@
 pub mod clock;
 pub mod contract;
 pub mod logs;
+pub mod postgres;
 pub mod sqlite;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
