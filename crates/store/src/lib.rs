@@ -533,6 +533,18 @@ pub struct Deployment {
     pub at: Millis,
 }
 
+impl Deployment {
+    fn into_last_good(self) -> LastGood {
+        LastGood {
+            mapping: self.mapping,
+            artifact: self.artifact,
+            release_no: self.release_no,
+            display_name: self.display_name,
+            execution: self.execution,
+        }
+    }
+}
+
 /// What an append brought about beside its events.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Appended {
