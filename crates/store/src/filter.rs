@@ -213,8 +213,7 @@ fn statuses(operator: Operator, values: &[String], named: fn(Status) -> &'static
 
 /// ORDER BY of an order; the homes do not agree where rows without a value stand, so it says so.
 pub(crate) fn order_sql(order: Order, now: Millis) -> String {
-    const PLACE: &str =
-        "e.stage NULLS FIRST, e.stage_element NULLS FIRST, e.leg NULLS FIRST, e.number";
+    const PLACE: &str = "e.stage NULLS FIRST, e.stage_element NULLS FIRST, e.leg NULLS FIRST, e.number";
     match order {
         Order::Newest => "e.number DESC".to_owned(),
         Order::Place => PLACE.to_owned(),
@@ -226,7 +225,7 @@ pub(crate) fn order_sql(order: Order, now: Millis) -> String {
         ),
         Order::Name => {
             format!("e.infrastructure_sort NULLS FIRST, e.infrastructure_name NULLS FIRST, {PLACE}")
-        },
+        }
         Order::Duration => {
             format!("coalesce(e.ended_at, {now}) - e.started_at DESC NULLS LAST, {PLACE}")
         }

@@ -3,6 +3,7 @@
 
 pub mod clock;
 pub mod contract;
+mod filter;
 pub mod logs;
 pub mod postgres;
 pub mod sqlite;

@@ -196,7 +196,10 @@ async fn standing(db: &Db<'_>, execution: &str, identifier: &str) -> Result<Opti
 
 async fn counts(db: &Db<'_>, scope: &str, identifier: &str) -> Result<(u32, u32)> {
     let found = db
-        .one("SELECT arrived, seats FROM barriers WHERE scope = $1 AND identifier = $2", &[&scope, &identifier])
+        .one(
+            "SELECT arrived, seats FROM barriers WHERE scope = $1 AND identifier = $2",
+            &[&scope, &identifier],
+        )
         .await?;
     Ok((small(found.get(0)), small(found.get(1))))
 }

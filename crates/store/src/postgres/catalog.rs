@@ -35,15 +35,14 @@ pub(super) async fn since(db: &Db<'_>, after: u64) -> Result<(CatalogRows, Vec<E
             &[&int(after)],
         )
         .await?;
-    let rows = CatalogRows {
-        revision: revision(db).await?,
-        documents: documents.iter().map(document).collect(),
-    };
+    let rows =
+        CatalogRows { revision: revision(db).await?, documents: documents.iter().map(document).collect() };
     Ok((rows, deleted.iter().map(id).collect()))
 }
 
 pub(super) async fn referrers(db: &Db<'_>, referred: &str) -> Result<Vec<EntityId>> {
-    let found = db.rows("SELECT referrer FROM refs WHERE referred = $1 ORDER BY referrer", &[&referred]).await?;
+    let found =
+        db.rows("SELECT referrer FROM refs WHERE referred = $1 ORDER BY referrer", &[&referred]).await?;
     Ok(found.iter().map(id).collect())
 }
 
@@ -149,13 +148,7 @@ async fn write(db: &Db<'_>, put: &DocumentPut, revision: u64, at: i64) -> Result
 }
 
 /// A second write of a document in one change replaces the first: a revision holds each document once.
-async fn keep_revision(
-    db: &Db<'_>,
-    id: &str,
-    revision: u64,
-    path: &str,
-    body: Option<&[u8]>,
-) -> Result<()> {
+async fn keep_revision(db: &Db<'_>, id: &str, revision: u64, path: &str, body: Option<&[u8]>) -> Result<()> {
     db.run(
         "INSERT INTO document_revisions (id, revision, path, body) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (id, revision) DO UPDATE SET path = excluded.path, body = excluded.body",

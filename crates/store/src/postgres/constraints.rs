@@ -55,10 +55,7 @@ async fn known(db: &Db<'_>, id: &str) -> Result<ConstraintRecord> {
 
 async fn refuse_taken(db: &Db<'_>, record: &ConstraintRecord) -> Result<()> {
     let taken = db
-        .maybe(
-            "SELECT 1 FROM constraints WHERE name = $1 AND id <> $2",
-            &[&record.name, &record.id.as_str()],
-        )
+        .maybe("SELECT 1 FROM constraints WHERE name = $1 AND id <> $2", &[&record.name, &record.id.as_str()])
         .await?;
     match taken {
         Some(_) => Err(StoreError::Exists(format!("resource constraint {}", record.name))),
@@ -111,10 +108,8 @@ pub(super) async fn update(writing: &mut Writing<'_>, record: &ConstraintRecord)
             &[&id],
         )
         .await?;
-    let queues: BTreeSet<Queue> = waiting
-        .iter()
-        .map(|row| Queue { constraint: record.id.to_string(), unit: row.get(0) })
-        .collect();
+    let queues: BTreeSet<Queue> =
+        waiting.iter().map(|row| Queue { constraint: record.id.to_string(), unit: row.get(0) }).collect();
     hold(writing, &queues).await?;
     for queue in &queues {
         admit(writing, queue).await?;
@@ -288,16 +283,9 @@ async fn ask(
     Ok(if granted { PermitAnswer::Granted } else { PermitAnswer::Queued })
 }
 
-async fn insert(
-    writing: &Writing<'_>,
-    known: &Known,
-    request: &PermitRequest,
-    granted: bool,
-) -> Result<()> {
+async fn insert(writing: &Writing<'_>, known: &Known, request: &PermitRequest, granted: bool) -> Result<()> {
     let owner = match (&known.parent, request.scope) {
-        (Some(parent), HoldingScope::Pipeline) => {
-            rows::number(&writing.db, &parent.as_str().into()).await?
-        }
+        (Some(parent), HoldingScope::Pipeline) => rows::number(&writing.db, &parent.as_str().into()).await?,
         _ => known.number,
     };
     writing
@@ -352,12 +340,7 @@ async fn leave(writing: &mut Writing<'_>, held: &BTreeSet<Queue>, execution: i64
 }
 
 /// Deletes rows, and lets those in who fit now.
-async fn freed(
-    writing: &mut Writing<'_>,
-    held: &BTreeSet<Queue>,
-    sql: &str,
-    of: Params<'_>,
-) -> Result<()> {
+async fn freed(writing: &mut Writing<'_>, held: &BTreeSet<Queue>, sql: &str, of: Params<'_>) -> Result<()> {
     let gone = writing.db.rows(sql, of).await?;
     let queues: BTreeSet<Queue> = gone.iter().map(Queue::read).collect();
     // A leg may have taken some for its parent since.
@@ -408,12 +391,7 @@ async fn admit(writing: &mut Writing<'_>, queue: &Queue) -> Result<()> {
 // ---------------------------------------------------------------- looking
 
 /// Holders first, then the queue, unit by unit.
-pub(super) async fn list(
-    db: &Db<'_>,
-    constraint: &str,
-    offset: u64,
-    limit: u32,
-) -> Result<Page<PermitRow>> {
+pub(super) async fn list(db: &Db<'_>, constraint: &str, offset: u64, limit: u32) -> Result<Page<PermitRow>> {
     let total = db.one("SELECT count(*) FROM permits WHERE constraint_id = $1", &[&constraint]).await?;
     let found = db
         .rows(
@@ -461,10 +439,8 @@ pub(super) async fn place(db: &Db<'_>, execution: &ExecutionId, step: u32) -> Re
             &[&queue.constraint, &queue.unit, &i64::from(PERMIT_HOLDERS_SHOWN)],
         )
         .await?;
-    let holder = |row: &Row| PermitHolder {
-        execution: row.get::<_, String>(0).into(),
-        permits: small(row.get(1)),
-    };
+    let holder =
+        |row: &Row| PermitHolder { execution: row.get::<_, String>(0).into(), permits: small(row.get(1)) };
     let capacity = one(db, &queue.constraint).await?.map_or(0, |constraint| constraint.capacity);
     let (taken, _) = queue.held_and_waiting(db).await?;
     Ok(Some(PermitPlace {

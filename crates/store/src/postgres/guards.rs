@@ -20,6 +20,8 @@ pub(super) enum Guard<'a> {
     Schema,
     /// The catalog.
     Catalog,
+    /// Account records whose names are theirs alone.
+    Records,
     /// Holders and queue of a lock key.
     LockKey(&'a str),
     /// Holders and queue of a resource constraint, one of its units.
@@ -48,6 +50,7 @@ impl Guard<'_> {
             Self::All => hash(&["all"]),
             Self::Schema => hash(&["schema"]),
             Self::Catalog => hash(&["catalog"]),
+            Self::Records => hash(&["records"]),
             Self::LockKey(key) => hash(&["lock", key]),
             Self::Permits { constraint, unit } => hash(&["permits", constraint, unit]),
             Self::Barriers(scope) => hash(&["barriers", scope]),

@@ -40,19 +40,19 @@ pub(super) async fn page(
 
 pub(super) async fn counts(db: &Db<'_>, filter: &ExecutionFilter) -> Result<BTreeMap<Status, u64>> {
     let built = Where::of(filter, DIALECT);
-    let sql =
-        format!("SELECT e.status, count(*) FROM executions e WHERE {} GROUP BY e.status", built.sql());
+    let sql = format!("SELECT e.status, count(*) FROM executions e WHERE {} GROUP BY e.status", built.sql());
     let found = db.rows_once(&sql, &params(&built)).await?;
     let counted = found.iter().filter_map(|row| Some((Status::parse(row.get(0))?, count(row.get(1)))));
     Ok(counted.collect())
 }
 
 fn params(built: &Where) -> Vec<&(dyn ToSql + Sync)> {
-    let param = |value: &'_ Bound| -> &(dyn ToSql + Sync) {
-        match value {
-            Bound::Text(text) => text,
-            Bound::Number(number) => number,
-        }
-    };
     built.values().iter().map(param).collect()
+}
+
+fn param(value: &Bound) -> &(dyn ToSql + Sync) {
+    match value {
+        Bound::Text(text) => text,
+        Bound::Number(number) => number,
+    }
 }

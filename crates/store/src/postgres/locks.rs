@@ -7,7 +7,7 @@ use manifold_model::target::LockKey;
 use super::db::Db;
 use super::guards::Guard;
 use super::writing::Writing;
-use super::{inbox, rows, small};
+use super::{inbox, small};
 use crate::{InboxItem, LockAnswer, Result};
 
 /// Takes all keys at once, or queues for all, or, when a queue is full, does nothing. Asking again tells how it stands.
@@ -61,7 +61,8 @@ async fn hold(writing: &Writing<'_>, keys: &[&str]) -> Result<()> {
 /// Gives all keys, or all places in the queue, back, and hands the keys to whoever is first on all of theirs.
 pub(super) async fn give_back(writing: &mut Writing<'_>, execution: i64) -> Result<()> {
     hold_all_touched(writing, execution).await?;
-    let given = writing.db.rows("DELETE FROM locks WHERE execution = $1 RETURNING key", &[&execution]).await?;
+    let given =
+        writing.db.rows("DELETE FROM locks WHERE execution = $1 RETURNING key", &[&execution]).await?;
     let mut keys: Vec<String> = given.iter().map(|row| row.get(0)).collect();
     // A fixed order, so that those who come next are told in one.
     keys.sort();

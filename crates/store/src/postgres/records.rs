@@ -95,12 +95,7 @@ pub(super) async fn artifact(db: &Db<'_>, id: &str) -> Result<Option<Artifact>> 
 }
 
 /// Builds collected together keep the order in which they came: newest first (`Outcome::builds`).
-pub(super) async fn artifacts(
-    db: &Db<'_>,
-    source: &str,
-    offset: u64,
-    limit: u32,
-) -> Result<Page<Artifact>> {
+pub(super) async fn artifacts(db: &Db<'_>, source: &str, offset: u64, limit: u32) -> Result<Page<Artifact>> {
     let total = db.one("SELECT count(*) FROM artifacts WHERE source = $1", &[&source]).await?;
     let found = db
         .rows(

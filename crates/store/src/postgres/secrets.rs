@@ -37,7 +37,10 @@ pub(super) async fn put(writing: &mut Writing<'_>, secret: &SecretRow) -> Result
 }
 
 pub(super) async fn by_id(db: &Db<'_>, id: &str) -> Result<Option<SecretRow>> {
-    db.maybe("SELECT record, sealed FROM secrets WHERE id = $1", &[&id]).await?.map(|row| secret(&row)).transpose()
+    db.maybe("SELECT record, sealed FROM secrets WHERE id = $1", &[&id])
+        .await?
+        .map(|row| secret(&row))
+        .transpose()
 }
 
 pub(super) async fn named(db: &Db<'_>, name: &str, kind: Option<SecretType>) -> Result<Option<SecretRow>> {
