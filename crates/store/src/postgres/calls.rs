@@ -217,7 +217,8 @@ impl Store for PostgresStore {
         offset: u64,
         limit: u32,
     ) -> Result<Page<ExecutionRow>> {
-        read_image!(self, |db| lists::page(db, filter, order, offset, limit))
+        let now = self.now().await?;
+        read_image!(self, |db| lists::page(db, filter, order, offset, limit, now))
     }
 
     async fn execution_counts(&self, filter: &ExecutionFilter) -> Result<BTreeMap<Status, u64>> {

@@ -6,7 +6,7 @@
 use manifold_model::ExecutionId;
 use manifold_model::event::LegEnd;
 
-use super::db::Db;
+use super::db::{Db, Param};
 use super::writing::Writing;
 use super::{count, from_json, int, rows, to_json};
 use crate::{InboxItem, Inboxed, Result};
@@ -128,7 +128,7 @@ impl Taken {
             .await?;
         }
         if !self.ended.is_empty() {
-            let params: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&self.ended];
+            let params: [Param<'_>; 1] = [&self.ended];
             futures::try_join!(
                 db.run("DELETE FROM inbox WHERE execution = ANY($1)", &params),
                 db.run("DELETE FROM timers WHERE execution = ANY($1)", &params),
@@ -144,7 +144,7 @@ pub(super) async fn complete(writing: &mut Writing<'_>, ends: &[(&ExecutionId, &
         return Ok(());
     }
     let numbers = rows::numbers(&writing.db, ends.iter().map(|(parent, _)| *parent)).await?;
-    let (mut parents, mut legs, mut bodies) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut parents, mut legs, mut bodies) = (Vec::<i64>::new(), Vec::new(), Vec::new());
     for (parent, end) in ends {
         parents.extend(numbers.get(*parent));
         legs.push(end.execution.as_str());

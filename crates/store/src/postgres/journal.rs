@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use manifold_model::ExecutionId;
 use manifold_model::event::Event;
 
-use super::db::Db;
+use super::db::{Db, Param};
 use super::guards::{self, Guard};
 use super::inbox::Taken;
 use super::rows::{Known, Updates};
@@ -80,7 +80,7 @@ async fn lock(db: &Db<'_>, appends: &[&Append]) -> Result<(HashSet<Lease>, HashM
     // When all are prepared they go right behind each other, and each sees what is so when those before are done.
     leases::prepare(db).await?;
     db.prepared(rows::LOCK).await?;
-    let params: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&ids];
+    let params: [Param<'_>; 1] = [&ids];
     let ((), held, locked) = futures::try_join!(
         guards::share_leases(db, &fences),
         leases::held(db, &fences),
@@ -143,7 +143,7 @@ async fn hold_guards(writing: &Writing<'_>, steps: &[&Step<'_>]) -> Result<()> {
         .map(|step| step.id.as_str())
         .collect();
     let (keys, queues, scopes) = futures::try_join!(
-        rows_of(&writing.db, "SELECT DISTINCT key FROM locks WHERE execution = ANY($1)", &unlocking),
+        rows_of(&writing.db, locks::TOUCHED, &unlocking),
         rows_of(
             &writing.db,
             "SELECT DISTINCT constraint_id, unit FROM permits WHERE execution = ANY($1) OR owner = ANY($1)",

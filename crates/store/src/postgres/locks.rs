@@ -88,18 +88,15 @@ pub(super) async fn give_back(writing: &mut Writing<'_>, execution: i64) -> Resu
     Ok(())
 }
 
-/// Holds the guards of an execution's keys and, as far as can be told, of those that will be looked at when they are given back: all at once and
-/// in order, so that two that give back do not wait for each other.
+/// Keys of executions and, as far as can be told, those that will be looked at when they are given back: whoever holds the guards of all these at
+/// once and in order does not wait for another who gives back.
+pub(super) const TOUCHED: &str = "WITH mine AS (SELECT execution, key FROM locks WHERE execution = ANY($1)), \
+     next AS (SELECT (SELECT l.execution FROM locks l WHERE l.key = mine.key AND l.execution <> mine.execution \
+     ORDER BY l.ticket LIMIT 1) AS execution FROM mine) \
+     SELECT key FROM mine UNION SELECT l.key FROM locks l JOIN next ON l.execution = next.execution";
+
 async fn hold_all_touched(writing: &Writing<'_>, execution: i64) -> Result<()> {
-    let touched = writing
-        .db
-        .rows(
-            "WITH mine AS (SELECT key FROM locks WHERE execution = $1), next AS (SELECT (SELECT l.execution FROM locks l \
-             WHERE l.key = mine.key AND l.execution <> $1 ORDER BY l.ticket LIMIT 1) AS execution FROM mine) \
-             SELECT key FROM mine UNION SELECT l.key FROM locks l JOIN next ON l.execution = next.execution",
-            &[&execution],
-        )
-        .await?;
+    let touched = writing.db.rows(TOUCHED, &[&vec![execution]]).await?;
     hold(writing, &touched.iter().map(|row| row.get(0)).collect::<Vec<&str>>()).await
 }
 

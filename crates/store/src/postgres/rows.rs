@@ -7,7 +7,7 @@ use manifold_model::execution::{ExecutionRow, RowState};
 use manifold_model::request::{Cause, ExecutionType};
 use tokio_postgres::Row;
 
-use super::db::Db;
+use super::db::{Db, Param};
 use super::writing::Writing;
 use super::{count, from_json, int, to_json};
 use crate::{Result, StoreError};
@@ -201,15 +201,16 @@ async fn insert_fixed(
         }
     }
     let db = &writing.db;
+    let (fixed, serviced): ([Param<'_>; 2], [Param<'_>; 2]) = ([&numbers, &bodies], [&of, &services]);
     futures::try_join!(
         db.run(
             "INSERT INTO execution_rows (execution, body) SELECT * FROM unnest($1::bigint[], $2::bytea[])",
-            &[&numbers, &bodies],
+            &fixed,
         ),
         db.run(
             "INSERT INTO execution_services (execution, service) SELECT * FROM unnest($1::bigint[], $2::text[]) \
              ON CONFLICT DO NOTHING",
-            &[&of, &services],
+            &serviced,
         ),
     )?;
     Ok(())

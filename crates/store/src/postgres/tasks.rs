@@ -4,7 +4,7 @@ use manifold_model::task::{Outcome, Task, TaskResult};
 use manifold_model::{ExecutionId, Millis, TaskId};
 use tokio_postgres::Row;
 
-use super::db::Db;
+use super::db::{Db, Param};
 use super::leases::must_hold;
 use super::writing::Writing;
 use super::{count, from_json, inbox, int, small, to_json};
@@ -148,14 +148,16 @@ impl<'t> Over<'t> {
         if self.ids.is_empty() {
             return Ok(());
         }
+        let mine: [Param<'_>; 4] = [&self.ids, &self.executions, &self.holders, &self.fences];
+        let barred: [Param<'_>; 1] = [&self.ids];
         let (ended, _) = futures::try_join!(
             db.rows(
                 "DELETE FROM tasks t USING unnest($1::text[], $2::bigint[], $3::text[], $4::bigint[]) \
                  AS o (id, execution, holder, fence) WHERE t.id = o.id AND t.execution = o.execution \
                  AND t.state = 1 AND t.holder = o.holder AND t.fence = o.fence RETURNING t.id",
-                &[&self.ids, &self.executions, &self.holders, &self.fences],
+                &mine,
             ),
-            db.run("DELETE FROM bars WHERE task = ANY($1)", &[&self.ids]),
+            db.run("DELETE FROM bars WHERE task = ANY($1)", &barred),
         )?;
         let still = self
             .ids
@@ -352,7 +354,7 @@ async fn hand_over(writing: &Writing<'_>, oldest: &[i64], lease: &Lease, most: u
 /// The different needs among queued tasks, kind by kind, one seek each.
 async fn queued(db: &Db<'_>, kinds: &[String]) -> Result<Vec<(String, String)>> {
     let each = kinds.iter().map(async |kind| {
-        let params: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [kind, &NEEDS_SEEN];
+        let params: [Param<'_>; 2] = [kind, &NEEDS_SEEN];
         let rows = db
             .rows(
                 "WITH RECURSIVE seen AS ((SELECT needs FROM tasks WHERE state = 0 AND kind = $1 ORDER BY needs LIMIT 1) \
