@@ -1,5 +1,7 @@
 //! Values as columns of both homes hold them: numbers as 64-bit integers, the rest as JSON.
 
+use manifold_model::delegate::DelegateStatus;
+use manifold_model::secret::SecretType;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -38,4 +40,19 @@ pub(crate) fn count(number: i64) -> u64 {
 /// A small count from a column; columns read with it were written from one.
 pub(crate) fn small(number: i64) -> u32 {
     u32::try_from(number).unwrap_or_default()
+}
+
+/// A secret's type as a column has it.
+pub(crate) fn secret_type(kind: SecretType) -> &'static str {
+    match kind {
+        SecretType::EncryptedText => "ENCRYPTED_TEXT",
+        SecretType::EncryptedFile => "ENCRYPTED_FILE",
+        SecretType::SshCredential => "SSH_CREDENTIAL",
+        SecretType::WinRmCredential => "WINRM_CREDENTIAL",
+    }
+}
+
+/// A delegate's status from a column.
+pub(crate) fn delegate_status(name: &str) -> Result<DelegateStatus> {
+    from_json(serde_json::Value::from(name).to_string().as_bytes())
 }

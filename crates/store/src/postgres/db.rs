@@ -8,8 +8,11 @@ use tokio_postgres::{Row, Statement};
 
 use crate::{Result, StoreError};
 
+/// A value of a statement.
+pub(super) type Param<'p> = &'p (dyn ToSql + Sync);
+
 /// Values of a statement's `$1, $2, …`.
-pub(super) type Params<'p> = &'p [&'p (dyn ToSql + Sync)];
+pub(super) type Params<'p> = &'p [Param<'p>];
 
 /// A connection, mostly inside a transaction, for reading and writing.
 #[derive(Clone, Copy)]

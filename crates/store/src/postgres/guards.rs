@@ -20,6 +20,8 @@ pub(super) enum Guard<'a> {
     Schema,
     /// The catalog.
     Catalog,
+    /// Account records whose names are theirs alone.
+    Records,
     /// Holders and queue of a lock key.
     LockKey(&'a str),
     /// Holders and queue of a resource constraint, one of its units.
@@ -33,8 +35,12 @@ pub(super) enum Guard<'a> {
     Barriers(&'a str),
     /// The lease with this fence: whoever writes under it holds it together with others, whoever takes it away holds it alone.
     Lease(u64),
-    /// Joining and leaving of servers and connections.
+    /// All leases: whoever writes under one shares it, whoever takes more than a few away holds it alone.
+    Leases,
+    /// Joining and leaving of servers and connections; held before any guard of a lease.
     Servers,
+    /// Executions created with an idempotency key.
+    Idempotency(&'a str),
 }
 
 impl Guard<'_> {
@@ -44,11 +50,14 @@ impl Guard<'_> {
             Self::All => hash(&["all"]),
             Self::Schema => hash(&["schema"]),
             Self::Catalog => hash(&["catalog"]),
+            Self::Records => hash(&["records"]),
             Self::LockKey(key) => hash(&["lock", key]),
             Self::Permits { constraint, unit } => hash(&["permits", constraint, unit]),
             Self::Barriers(scope) => hash(&["barriers", scope]),
             Self::Lease(fence) => hash(&["lease", &fence.to_string()]),
+            Self::Leases => hash(&["leases"]),
             Self::Servers => hash(&["servers"]),
+            Self::Idempotency(key) => hash(&["idempotency", key]),
         }
     }
 }
@@ -92,6 +101,29 @@ async fn hold_numbers(db: &Db<'_>, numbers: &[i64]) -> Result<()> {
     .await?;
     Ok(())
 }
+
+/// Waits until nobody writes under these leases; nobody does until the transaction ends.
+pub(super) async fn hold_leases(db: &Db<'_>, fences: &[u64]) -> Result<()> {
+    if fences.len() > GUARDS_ONE_BY_ONE {
+        return hold(db, &[Guard::Leases]).await;
+    }
+    let guards: Vec<Guard<'_>> = fences.iter().map(|fence| Guard::Lease(*fence)).collect();
+    hold(db, &guards).await
+}
+
+/// Shares the guards of leases with others who write under them, until the transaction ends.
+pub(super) async fn share_leases(db: &Db<'_>, fences: &[u64]) -> Result<()> {
+    let mut numbers: Vec<i64> = fences.iter().map(|fence| Guard::Lease(*fence).number()).collect();
+    numbers.sort_unstable();
+    numbers.dedup();
+    numbers.insert(0, Guard::Leases.number());
+    db.rows(SHARE, &[&numbers]).await?;
+    Ok(())
+}
+
+/// The statement of [`share_leases`].
+pub(super) const SHARE: &str =
+    "SELECT pg_advisory_xact_lock_shared(number) FROM unnest($1::bigint[]) AS number";
 
 #[cfg(test)]
 mod tests {

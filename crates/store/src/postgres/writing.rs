@@ -39,6 +39,16 @@ impl<'c> Writing<'c> {
         guards::hold(&self.db, held).await
     }
 
+    /// How many hints there are, for [`Writing::forget_since`].
+    pub(super) fn mark(&self) -> usize {
+        self.hints.len()
+    }
+
+    /// Forgets hints of what was undone.
+    pub(super) fn forget_since(&mut self, mark: usize) {
+        self.hints.truncate(mark);
+    }
+
     /// Hints so far.
     pub(super) fn into_hints(self) -> Vec<Hint> {
         self.hints
