@@ -149,6 +149,12 @@ impl Runtime {
         self.shared.membership.leave(&*self.shared.store).await;
     }
 
+    /// Nodes that hold a lease as far as this server knows, in order; itself among them.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        self.shared.membership.nodes()
+    }
+
     /// Whether this server holds its lease and the store confirmed it lately.
     #[must_use]
     pub fn stands(&self) -> bool {

@@ -92,6 +92,12 @@ impl Membership {
         self.read().nodes.len() > 1
     }
 
+    /// Nodes that hold a lease, this one among them; none while the lease is lost.
+    pub fn nodes(&self) -> Vec<String> {
+        let state = self.read();
+        if state.lease.is_some() { state.nodes.clone() } else { Vec::new() }
+    }
+
     /// Whether the lease is held and the store confirmed it lately.
     pub fn stands(&self) -> bool {
         let state = self.read();

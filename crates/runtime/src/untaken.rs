@@ -14,6 +14,8 @@ use crate::{Shared, scope};
 const UNEXPLAINED_MS: Millis = 2_000;
 /// Waiting tasks that one sweep looks at. The oldest come first, and those that somebody may take do not stay.
 const LOOKED_AT: u32 = 100;
+/// Tasks whose wait is over that one sweep ends.
+const ENDED_AT_ONCE: u32 = 1_000;
 /// Tasks said to be untaken of which one sweep looks whether they are still.
 const LOOKED_AT_AGAIN: usize = 50;
 
@@ -29,17 +31,28 @@ pub async fn sweep(shared: &Shared) -> manifold_store::Result<()> {
             shared.workers.send(&execution, Message::Taken(execution.clone(), task));
         }
     }
-    let before = shared.now().saturating_sub(UNEXPLAINED_MS.min(shared.delegate_wait_ms()));
-    for row in shared.store.waiting_tasks(before, LOOKED_AT).await? {
-        let Some(execution) = row.execution.clone().filter(|id| shared.membership.owns(id)) else { continue };
-        let Some(detail) = why_it_waits(shared, &row, &execution).await else { continue };
-        let until = deadline(shared, &row);
-        if until <= shared.now() {
-            end(shared, row, execution).await?;
-        } else {
-            explain(shared, row, execution, detail, until);
-        }
+    let wait = shared.delegate_wait_ms();
+    for row in shared.store.waiting_tasks(shared.now().saturating_sub(wait), ENDED_AT_ONCE).await? {
+        look(shared, row).await?;
     }
+    let before = shared.now().saturating_sub(UNEXPLAINED_MS.min(wait));
+    for row in shared.store.waiting_tasks(before, LOOKED_AT).await? {
+        look(shared, row).await?;
+    }
+    Ok(())
+}
+
+/// Ends the wait of a task, or says why it lasts.
+async fn look(shared: &Shared, row: TaskRow) -> manifold_store::Result<()> {
+    let Some(execution) = row.execution.clone().filter(|id| shared.membership.owns(id)) else {
+        return Ok(());
+    };
+    let Some(detail) = why_it_waits(shared, &row, &execution).await else { return Ok(()) };
+    let until = deadline(shared, &row);
+    if until <= shared.now() {
+        return end(shared, row, execution).await;
+    }
+    explain(shared, row, execution, detail, until);
     Ok(())
 }
 

@@ -556,8 +556,10 @@ impl Held {
         };
         self.untaken.retain(|untaken| !over(&untaken.task));
         for untaken in std::mem::take(&mut pending.untaken) {
-            self.untaken.retain(|known| known.task != untaken.task);
-            self.untaken.push(untaken);
+            match self.untaken.iter_mut().find(|known| known.task == untaken.task) {
+                Some(known) => *known = untaken,
+                None => self.untaken.push(untaken),
+            }
         }
         before != self.untaken
     }
