@@ -166,6 +166,7 @@ pub(crate) fn server_to_wire(message: &FromServer) -> Result<wire::ServerFrame> 
             task: json(&frame.task)?.into(),
             deliveries: frame.deliveries,
             fence: frame.fence,
+            elsewhere: frame.elsewhere.clone(),
         }),
         FromServer::Cancel { task } => Body::Cancel(task.to_string()),
         FromServer::OutcomeAck(ack) => Body::OutcomeAck(wire::OutcomeAck {
@@ -195,6 +196,7 @@ pub(crate) fn server_from_wire(frame: wire::ServerFrame) -> Result<FromServer> {
             task: read(&frame.task, "task")?,
             deliveries: frame.deliveries,
             fence: frame.fence,
+            elsewhere: frame.elsewhere,
         })),
         Body::Cancel(task) => FromServer::Cancel { task: id(task, "a task id")? },
         Body::OutcomeAck(ack) => FromServer::OutcomeAck(OutcomeAck {

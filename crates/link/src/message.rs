@@ -149,6 +149,9 @@ pub struct TaskFrame {
     pub task: Task,
     /// How often it was handed out before; above 0: look before acting.
     pub deliveries: u32,
+    /// Name of the other delegate that had it last, if it was another one: what began there cannot be looked at from here. Servers before this
+    /// field name none.
+    pub elsewhere: Option<String>,
     /// Fence of the lease under which it is handed out (that of the welcome).
     pub fence: u64,
 }
