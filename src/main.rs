@@ -28,6 +28,9 @@ enum Command {
     Server(Box<config::ServerFlags>),
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
+    /// Delegates, which touch infrastructure, and the tokens with which they join
+    #[command(subcommand)]
+    Delegate(manifold_cli::DelegateCommand),
     #[command(flatten)]
     Client(manifold_cli::Command),
 }
@@ -64,6 +67,7 @@ async fn run(command: Command) -> ExitCode {
             ended(serve(*flags).await)
         }
         Command::Demo(flags) => demo::run(flags).await,
+        Command::Delegate(command) => manifold_cli::run_delegate(command).await,
         Command::Client(command) => manifold_cli::run(command, Manifold::command(), &embedded::offer()).await,
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod abort;
 pub mod actor;
+mod announcement;
 pub mod answer;
 pub mod applications;
 pub mod authenticate;
@@ -10,6 +11,9 @@ pub mod authorise;
 pub mod cloud_providers;
 pub mod collect;
 pub mod constraints;
+pub mod delegate_scopes;
+pub mod delegate_tokens;
+pub mod delegates;
 pub mod delete;
 pub mod error;
 pub mod executions;
@@ -49,7 +53,7 @@ pub use error::{Error, Result};
 pub use kinds::KindsOnOffer;
 pub use limits::Limits;
 pub use manifold_model as model;
-pub use manifold_secrets::{ExposeSecret, SecretBytes};
+pub use manifold_secrets::{ExposeSecret, SecretBytes, SecretString};
 pub use manifold_store::clock::{Clock, SystemClock};
 pub use snapshot::Snapshot;
 
@@ -119,6 +123,18 @@ impl Control {
     #[must_use]
     pub fn account(&self) -> &str {
         &self.account
+    }
+
+    /// Refuses what names another account.
+    ///
+    /// # Errors
+    /// When it is not the account of this server.
+    pub fn check_account(&self, account: &str) -> Result<()> {
+        if account == self.account {
+            return Ok(());
+        }
+        let shown: String = account.chars().take(64).collect();
+        Err(Error::not_found(format!("User not authorized: {shown:?} is not the account of this key")))
     }
 
     /// Limits.

@@ -88,9 +88,16 @@ pub(super) async fn create_token(writing: &mut Writing<'_>, token: &DelegateToke
     let added = writing
         .db
         .run(
-            "INSERT INTO delegate_tokens (id, name, hash, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT DO NOTHING",
-            &[&token.id, &token.name, &token.hash, &token.created_at, &token.revoked_at],
+            "INSERT INTO delegate_tokens (id, name, hash, approval_required, created_at, revoked_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            &[
+                &token.id,
+                &token.name,
+                &token.hash,
+                &token.approval_required,
+                &token.created_at,
+                &token.revoked_at,
+            ],
         )
         .await?;
     if added == 0 {
@@ -101,14 +108,18 @@ pub(super) async fn create_token(writing: &mut Writing<'_>, token: &DelegateToke
 
 pub(super) async fn tokens(db: &Db<'_>) -> Result<Vec<DelegateTokenRow>> {
     let found = db
-        .rows("SELECT id, name, hash, created_at, revoked_at FROM delegate_tokens ORDER BY name", &[])
+        .rows(
+            "SELECT id, name, hash, approval_required, created_at, revoked_at FROM delegate_tokens ORDER BY name",
+            &[],
+        )
         .await?;
     let one = |row: &Row| DelegateTokenRow {
         id: row.get(0),
         name: row.get(1),
         hash: row.get(2),
-        created_at: row.get(3),
-        revoked_at: row.get(4),
+        approval_required: row.get(3),
+        created_at: row.get(4),
+        revoked_at: row.get(5),
     };
     Ok(found.iter().map(one).collect())
 }
@@ -123,6 +134,10 @@ pub(super) async fn revoke_token(writing: &mut Writing<'_>, id: &str) -> Result<
         .await?;
     if changed == 0 {
         return Err(StoreError::Missing(format!("the delegate token {id}")));
+    }
+    let joined = writing.db.rows("SELECT id FROM delegates WHERE token = $1 ORDER BY id", &[&id]).await?;
+    for row in joined {
+        leases::take_from(writing, &delegate_holder(&row.get::<_, String>(0).into())).await?;
     }
     leases::delegates_changed(writing).await
 }
