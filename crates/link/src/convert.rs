@@ -77,12 +77,12 @@ pub(crate) fn delegate_to_wire(message: &FromDelegate) -> Result<wire::DelegateF
             outcome: json(&ended.outcome)?.into(),
         }),
         FromDelegate::Log(chunk) => Body::Log(wire::Log {
+            task: chunk.task.to_string(),
             log: chunk.log.to_string(),
             run: chunk.run,
             seq: chunk.seq,
             unit: chunk.unit.clone(),
             bytes: chunk.bytes.clone(),
-            task: chunk.task.as_ref().map(ToString::to_string).unwrap_or_default(),
         }),
         FromDelegate::Request(request) => Body::Request(request_to_wire(request)?),
         FromDelegate::Heartbeat { running } => Body::Heartbeat(*running),
@@ -149,7 +149,7 @@ fn log_from_wire(chunk: wire::Log) -> Result<LogChunk> {
         )));
     }
     Ok(LogChunk {
-        task: (!chunk.task.is_empty()).then(|| TaskId::from(chunk.task)),
+        task: TaskId::from(chunk.task),
         log: id::<LogId>(chunk.log, "a log id")?,
         run: chunk.run,
         seq: chunk.seq,
@@ -199,6 +199,7 @@ pub(crate) fn server_to_wire(message: &FromServer) -> Result<wire::ServerFrame> 
             task: json(&frame.task)?.into(),
             deliveries: frame.deliveries,
             fence: frame.fence,
+            elsewhere: frame.elsewhere.clone(),
         }),
         FromServer::Cancel { task } => Body::Cancel(task.to_string()),
         FromServer::OutcomeAck(ack) => Body::OutcomeAck(wire::OutcomeAck {
@@ -232,6 +233,7 @@ pub(crate) fn server_from_wire(frame: wire::ServerFrame) -> Result<FromServer> {
             task: read(&frame.task, "task")?,
             deliveries: frame.deliveries,
             fence: frame.fence,
+            elsewhere: frame.elsewhere,
         })),
         Body::Cancel(task) => FromServer::Cancel { task: id(task, "a task id")? },
         Body::OutcomeAck(ack) => FromServer::OutcomeAck(OutcomeAck {

@@ -153,6 +153,9 @@ pub(crate) struct Task {
     pub(crate) deliveries: u32,
     #[prost(uint64, tag = "3")]
     pub(crate) fence: u64,
+    /// Name of the other delegate that had it last.
+    #[prost(string, optional, tag = "4")]
+    pub(crate) elsewhere: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

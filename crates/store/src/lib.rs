@@ -305,6 +305,8 @@ pub struct DelegateTokenRow {
     pub name: String,
     /// SHA-256 of the token, hexadecimal.
     pub hash: String,
+    /// Whether somebody has to approve each delegate that joins with it before it may work.
+    pub approval_required: bool,
     /// When it was made.
     pub created_at: Millis,
     /// When it was revoked: nobody joins with it any more, and whoever joined with it is not let in again.
@@ -872,6 +874,11 @@ pub trait Store: Send + Sync + 'static {
     async fn end_task(&self, id: &TaskId, lease: &Lease, outcome: Outcome) -> Result<()>;
     /// Puts a task back that its holder cannot do now (it does not reach the target); it does not get it again before `barred_until`.
     async fn hand_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()>;
+    /// Puts a task back that was claimed and never sent, because its holder may not be used for it: nobody began it, so it is as if it had not
+    /// been claimed, but that this holder does not get it again before `barred_until`.
+    async fn put_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
+        self.hand_back(id, lease, barred_until).await
+    }
     /// Leased tasks of this lease that are no longer wanted.
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>>;
     /// Queued tasks that nobody has taken since before a time.
@@ -895,7 +902,7 @@ pub trait Store: Send + Sync + 'static {
     async fn create_delegate_token(&self, token: DelegateTokenRow) -> Result<()>;
     /// All tokens with which delegates join, by name.
     async fn delegate_tokens(&self) -> Result<Vec<DelegateTokenRow>>;
-    /// Revokes a token; one that is revoked stays as it is.
+    /// Revokes a token; one that is revoked stays as it is. Delegates that joined with it lose their leases, their tasks go back to the queue.
     async fn revoke_delegate_token(&self, id: &str) -> Result<()>;
 }
 
