@@ -3,8 +3,11 @@
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use data_encoding::BASE64;
-use manifold_model::DelegateId;
+use manifold_model::{DelegateId, Millis};
 use zeroize::Zeroizing;
+
+use crate::limits::NONCE;
+use crate::message::Challenge;
 
 /// What the signature is for: one for something else is worth nothing here.
 const PURPOSE: &[u8] = b"manifold-delegate-v2";
@@ -58,6 +61,16 @@ impl Identity {
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Identity({})", self.id())
+    }
+}
+
+impl Challenge {
+    /// A new one; `None` when the system gives no randomness.
+    #[must_use]
+    pub fn fresh(time: Millis) -> Option<Self> {
+        let mut nonce = vec![0; NONCE];
+        aws_lc_rs::rand::fill(&mut nonce).ok()?;
+        Some(Self { nonce, time })
     }
 }
 

@@ -7,6 +7,7 @@
 //! Every execution belongs to one worker (by the hash of its id), so its events are decided by one task only; two servers are kept apart by the
 //! sequence number that each append names.
 
+mod admit;
 mod advance;
 mod chores;
 mod delegates;
@@ -28,7 +29,8 @@ use tokio_util::task::TaskTracker;
 
 pub use delegates::Delegates;
 pub use offer::Offer;
-pub use serve::serve_delegate;
+pub use admit::Origin;
+pub use serve::{ServeError, serve_delegate};
 
 /// Milliseconds since the epoch, from a clock that never goes back.
 pub type Clock = Arc<dyn Fn() -> manifold_model::Millis + Send + Sync>;
@@ -59,6 +61,7 @@ pub(crate) struct Shared {
     pub lease: manifold_store::Lease,
     pub workers: worker::Workers,
     pub plans: run::Plans,
+    pub handshakes: Arc<admit::Handshakes>,
     pub shutdown: CancellationToken,
 }
 
@@ -99,6 +102,7 @@ impl Runtime {
             lease,
             workers,
             plans: run::Plans::default(),
+            handshakes: Arc::default(),
             shutdown,
         });
         let tracker = TaskTracker::new();
