@@ -30,8 +30,14 @@ struct Manifold {
 enum Command {
     /// Run the server
     Server(Box<config::ServerFlags>),
-    /// Run a delegate: it dials out to a server and does that server's work near the infrastructure
-    Delegate(Box<delegate::DelegateFlags>),
+    /// Run a delegate, which does a server's work near the infrastructure; or see to delegates and the tokens with which they join
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Delegate {
+        #[command(subcommand)]
+        verb: Option<manifold_cli::DelegateCommand>,
+        #[command(flatten)]
+        run: Option<Box<delegate::DelegateFlags>>,
+    },
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
     #[command(flatten)]
@@ -69,10 +75,14 @@ async fn run(command: Command) -> ExitCode {
             log_to_stderr();
             ended(serve(*flags).await)
         }
-        Command::Delegate(flags) => {
+        Command::Delegate { verb: Some(verb), .. } => manifold_cli::run_delegate(verb).await,
+        Command::Delegate { verb: None, run: Some(flags) } => {
             log_to_stderr();
             ended(delegate::run(*flags).await)
         }
+        Command::Delegate { verb: None, run: None } => Manifold::command()
+            .error(clap::error::ErrorKind::MissingRequiredArgument, "give --server, --name and --data, or a verb")
+            .exit(),
         Command::Demo(flags) => demo::run(flags).await,
         Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
     }

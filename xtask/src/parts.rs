@@ -12,10 +12,17 @@ use anyhow::{Context, Result, bail};
 use crate::tree;
 
 /// A program and the Debian package that brings it.
-const PARTS: &[(&str, &str)] =
-    &[("sshd", "openssh-server"), ("ssh-keygen", "openssh-client"), ("python3", "python3")];
+const PARTS: &[(&str, &str)] = &[
+    ("sshd", "openssh-server"),
+    ("ssh-keygen", "openssh-client"),
+    ("python3", "python3"),
+    ("initdb", "postgresql"),
+    ("psql", "postgresql-client"),
+];
 /// Folders of programs that are not on everybody's path.
 const ALSO: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// Folder with a folder a version, each with programs in `bin`, none of them on anybody's path.
+const VERSIONS: &str = "/usr/lib/postgresql";
 /// Folder with programs of a Kubernetes control plane that somebody has already.
 const ASSETS: &str = "KUBEBUILDER_ASSETS";
 
@@ -55,7 +62,10 @@ fn packages(missing: Vec<&str>) -> Result<()> {
 
 fn is_there(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(ALSO.iter().map(PathBuf::from));
+    let versions = std::fs::read_dir(VERSIONS).into_iter().flatten().flatten();
+    let folders = std::env::split_paths(&path)
+        .chain(ALSO.iter().map(PathBuf::from))
+        .chain(versions.map(|version| version.path().join("bin")));
     folders.map(|folder| folder.join(program)).any(|file| file.is_file())
 }
 
@@ -72,7 +82,7 @@ fn is_root() -> Result<bool> {
 fn apt(arguments: &[&str]) -> Result<()> {
     let status = Command::new("apt-get")
         .env("DEBIAN_FRONTEND", "noninteractive")
-        // Installing an SSH server must not start one: the tests start their own.
+        // Installing an SSH server or a database server must not start one: the tests start their own.
         .env("RUNLEVEL", "1")
         .args(arguments)
         .status()

@@ -9,12 +9,23 @@ use manifold_model::unused::Offer;
 #[command(name = "manifold")]
 struct Client {
     #[command(subcommand)]
-    command: manifold_cli::Command,
+    command: Command,
+}
+
+#[derive(clap::Subcommand)]
+enum Command {
+    #[command(subcommand)]
+    Delegate(manifold_cli::DelegateCommand),
+    #[command(flatten)]
+    Client(manifold_cli::Command),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut offer = Offer::default();
     offer.steps.entry("COMMAND".to_owned()).or_default();
-    manifold_cli::run(Client::parse().command, Client::command(), &offer).await
+    match Client::parse().command {
+        Command::Delegate(command) => manifold_cli::run_delegate(command).await,
+        Command::Client(command) => manifold_cli::run(command, Client::command(), &offer).await,
+    }
 }

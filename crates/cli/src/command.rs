@@ -137,6 +137,16 @@ pub async fn run(command: Command, root: clap::Command, offer: &Offer) -> ExitCo
         Command::Completion(flags) => (Output::Text, shell::completion(&flags, root)),
         Command::Man(flags) => (Output::Text, shell::man(&flags, root)),
     };
+    ended(result, output)
+}
+
+/// Runs a verb of `delegate`; the command itself is the binary's, since without a verb it runs a delegate.
+pub async fn run_delegate(command: crate::DelegateCommand) -> ExitCode {
+    let output = command.output();
+    ended(crate::delegate::run(command).await, output)
+}
+
+fn ended(result: Result<u8, Error>, output: Output) -> ExitCode {
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {

@@ -8,11 +8,9 @@ use crate::client::{Client, ClientError};
 use crate::connection::Connection;
 use crate::deploy::look_up;
 use crate::error::Error;
+use crate::pages::pages;
 use crate::print::{Output, Paint, columns, out, out_json, say};
 use crate::show;
-
-/// Constraints or consumers of one page.
-const PAGE: u32 = 1_000;
 
 /// Flags of `constraint`.
 #[derive(Args, Clone, Debug)]
@@ -144,29 +142,6 @@ async fn id_of(client: &Client, name: &str) -> Result<String, ClientError> {
     })
 }
 
-/// All items of a list of the API that is read page by page.
-async fn pages(
-    client: &Client,
-    query: &str,
-    id: Option<&str>,
-    list: &str,
-) -> Result<Vec<Value>, ClientError> {
-    let mut items: Vec<Value> = Vec::new();
-    loop {
-        let variables = json!({ "limit": PAGE, "offset": items.len(), "id": id });
-        let data = client.graphql(query, variables).await?;
-        let page = data.pointer(list);
-        let nodes = page.and_then(|page| page.get("nodes")).and_then(Value::as_array);
-        let nodes = nodes.cloned().unwrap_or_default();
-        let more = page.and_then(|page| page.pointer("/pageInfo/hasMore")) == Some(&json!(true));
-        let go_on = more && !nodes.is_empty();
-        items.extend(nodes);
-        if !go_on {
-            return Ok(items);
-        }
-    }
-}
-
 async fn list(client: &Client, output: Output) -> Result<u8, Error> {
     const CONSTRAINTS: &str = "query($limit: Int!, $offset: Int) { all: resourceConstraints(limit: $limit, \
         offset: $offset) { pageInfo { hasMore } nodes { id name capacity strategy consumers(limit: 0) { \
@@ -174,11 +149,11 @@ async fn list(client: &Client, output: Output) -> Result<u8, Error> {
     const CONSUMERS: &str = "query($id: String!, $limit: Int!, $offset: Int) { one: resourceConstraint( \
         resourceConstraintId: $id) { consumers(limit: $limit, offset: $offset) { pageInfo { hasMore } nodes { \
         executionId heldUntilEndOf step stepName unit permits holdingScope state since } } } }";
-    let mut constraints = pages(client, CONSTRAINTS, None, "/all").await?;
+    let mut constraints = pages(client, CONSTRAINTS, json!({}), "/all").await?;
     for constraint in &mut constraints {
         let used = constraint.pointer("/consumers/pageInfo/total").and_then(Value::as_u64) > Some(0);
         let consumers = if used {
-            pages(client, CONSUMERS, Some(&text(constraint, "id")), "/one/consumers").await?
+            pages(client, CONSUMERS, json!({ "id": text(constraint, "id") }), "/one/consumers").await?
         } else {
             Vec::new()
         };

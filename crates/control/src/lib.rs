@@ -11,6 +11,7 @@ pub mod authorise;
 pub mod cloud_providers;
 pub mod collect;
 pub mod constraints;
+pub mod delegate_scopes;
 pub mod delegate_tokens;
 pub mod delegates;
 pub mod delete;
@@ -122,6 +123,18 @@ impl Control {
     #[must_use]
     pub fn account(&self) -> &str {
         &self.account
+    }
+
+    /// Refuses what names another account.
+    ///
+    /// # Errors
+    /// When it is not the account of this server.
+    pub fn check_account(&self, account: &str) -> Result<()> {
+        if account == self.account {
+            return Ok(());
+        }
+        let shown: String = account.chars().take(64).collect();
+        Err(Error::not_found(format!("User not authorized: {shown:?} is not the account of this key")))
     }
 
     /// Limits.

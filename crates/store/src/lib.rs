@@ -3,8 +3,11 @@
 
 pub mod clock;
 pub mod contract;
+mod filter;
 pub mod logs;
+pub mod postgres;
 pub mod sqlite;
+mod values;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -531,6 +534,18 @@ pub struct Deployment {
     pub display_name: String,
     /// When.
     pub at: Millis,
+}
+
+impl Deployment {
+    fn into_last_good(self) -> LastGood {
+        LastGood {
+            mapping: self.mapping,
+            artifact: self.artifact,
+            release_no: self.release_no,
+            display_name: self.display_name,
+            execution: self.execution,
+        }
+    }
 }
 
 /// What an append brought about beside its events.

@@ -27,13 +27,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
 
 pub use opening::OpenError;
 
 use crate::clock::Clock;
+use crate::values::{count, from_json, int, misuse, to_json};
 use crate::{Hint, Result, StoreError};
 
 /// Hints kept for a slow receiver; older ones are lost, and a poll finds what they said.
@@ -147,37 +146,7 @@ impl From<rusqlite::Error> for StoreError {
     }
 }
 
-impl From<serde_json::Error> for StoreError {
-    fn from(error: serde_json::Error) -> Self {
-        Self::Broken { action: "read what it holds", cause: Box::new(error) }
-    }
-}
-
 /// Turns a database error into one that says what was tried.
 fn failed(action: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |error| StoreError::Broken { action, cause: Box::new(error) }
-}
-
-/// A refusal of something that no caller should ask.
-fn misuse(action: &'static str, why: impl Into<String>) -> StoreError {
-    StoreError::Broken { action, cause: why.into().into() }
-}
-
-fn to_json<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    serde_json::to_vec(value)
-        .map_err(|error| StoreError::Broken { action: "write a value as JSON", cause: Box::new(error) })
-}
-
-fn from_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    Ok(serde_json::from_slice(bytes)?)
-}
-
-/// A count as SQLite has it; numbers above 2^63 do not occur.
-fn int(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-/// A count from SQLite; columns read with it are never negative.
-fn count(number: i64) -> u64 {
-    u64::try_from(number).unwrap_or_default()
 }

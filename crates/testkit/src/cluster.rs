@@ -16,7 +16,6 @@
 //! other clusters the pod is healthy.
 
 mod authority;
-mod leash;
 mod parts;
 mod shared;
 

@@ -2,6 +2,8 @@
 
 pub mod certificates;
 pub mod cluster;
+mod leash;
+pub mod postgres;
 pub mod programs;
 pub mod proxy;
 pub mod server;

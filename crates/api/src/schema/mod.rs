@@ -4,6 +4,8 @@ pub mod application;
 pub mod artifact;
 pub mod cloud_provider;
 pub mod constraint;
+pub mod delegate;
+pub mod delegates;
 pub mod environment;
 pub mod execution;
 pub mod filter;
@@ -28,7 +30,7 @@ pub mod workflow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use async_graphql::{Context, Schema};
+use async_graphql::{Context, MergedObject, Schema};
 use manifold_control::model::EntityId;
 use manifold_control::{Actor, Control, Snapshot};
 
@@ -40,12 +42,24 @@ pub const COMPLEXITY: usize = 500_000;
 pub const DIRECTIVES: usize = 8;
 
 /// The schema with its roots.
-pub type ApiSchema = Schema<query::Query, mutation::Mutation, subscription::Subscription>;
+pub type ApiSchema = Schema<QueryRoot, MutationRoot, subscription::Subscription>;
+
+/// What can be asked.
+#[derive(MergedObject, Debug)]
+#[graphql(name = "Query")]
+pub struct QueryRoot(query::Query, delegates::DelegateQuery);
+
+/// What can be changed.
+#[derive(MergedObject, Debug)]
+#[graphql(name = "Mutation")]
+pub struct MutationRoot(mutation::Mutation, delegates::DelegateMutation);
 
 /// The schema over these use cases.
 #[must_use]
 pub fn build(control: Option<Arc<Control>>, version: &'static str) -> ApiSchema {
-    let mut schema = Schema::build(query::Query, mutation::Mutation, subscription::Subscription)
+    let queries = QueryRoot(query::Query, delegates::DelegateQuery);
+    let mutations = MutationRoot(mutation::Mutation, delegates::DelegateMutation);
+    let mut schema = Schema::build(queries, mutations, subscription::Subscription)
         .register_output_type::<execution::Execution>()
         .limit_complexity(COMPLEXITY)
         .limit_directives(DIRECTIVES)

@@ -400,7 +400,7 @@ pub struct DeleteCloudProviderInput {
 pub struct Mutation;
 
 /// What can be changed.
-#[Object]
+#[Object(name = "CoreMutation")]
 impl Mutation {
     /// Starts a workflow or a pipeline. Refused as a whole, with every reason, or started.
     async fn start_execution(

@@ -7,6 +7,7 @@ use super::application::Application;
 use super::artifact::Artifact;
 use super::cloud_provider::CloudProvider;
 use super::constraint::{ResourceConstraint, ResourceConstraintConsumer};
+use super::delegate::{Delegate, DelegateScope, DelegateToken};
 use super::environment::Environment;
 use super::execution::{Execution, Outcome};
 use super::infrastructure::InfrastructureDefinition;
@@ -44,6 +45,9 @@ pub struct PageInfo {
     concrete(name = "SecretManagerConnection", params(SecretManager)),
     concrete(name = "ResourceConstraintConnection", params(ResourceConstraint)),
     concrete(name = "ResourceConstraintConsumerConnection", params(ResourceConstraintConsumer)),
+    concrete(name = "DelegateList", params(Delegate)),
+    concrete(name = "DelegateScopeList", params(DelegateScope)),
+    concrete(name = "DelegateTokenConnection", params(DelegateToken)),
     concrete(name = "ExecutionConnection", params(Execution)),
     concrete(name = "OutcomeConnection", params(Outcome))
 )]

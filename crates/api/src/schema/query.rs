@@ -48,7 +48,7 @@ fn whole(number: u64) -> i64 {
 }
 
 /// What can be asked.
-#[Object]
+#[Object(name = "CoreQuery")]
 impl Query {
     async fn application(&self, ctx: &Context<'_>, application_id: String) -> Result<Option<Application>> {
         let found = application_of(ctx, &EntityId::from(application_id)).await?;

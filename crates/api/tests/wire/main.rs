@@ -3,6 +3,7 @@
 
 mod catalog;
 mod config_as_code;
+mod delegates;
 mod executions;
 mod guard;
 mod schema;
@@ -32,6 +33,7 @@ const ACCOUNT: &str = "accountOfTheTestsXXXXX";
 /// A server without a port.
 struct Server {
     router: Router,
+    control: Arc<Control>,
     store: Arc<SqliteStore>,
     _folder: tempfile::TempDir,
 }
@@ -87,7 +89,7 @@ impl Server {
             ready: Arc::new(|| true),
             delegates: Arc::new(NoDoor),
         };
-        Self { router: manifold_api::router(control, options), store, _folder: folder }
+        Self { router: manifold_api::router(Arc::clone(&control), options), control, store, _folder: folder }
     }
 
     /// A server with the shop in it.

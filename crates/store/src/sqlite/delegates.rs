@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::writer::Writing;
 use super::{count, from_json, leases, to_json};
+use crate::values::delegate_status;
 use crate::{DelegateRow, DelegateTokenRow, Lease, Result, StoreError, delegate_holder};
 
 const COLUMNS: &str = "d.id, d.name, d.status, d.key, d.token, d.announced, d.scopes, d.created_at, d.seen, \
@@ -138,11 +139,10 @@ fn delegate(row: &Row<'_>) -> Result<DelegateRow> {
     let lease: Option<String> = row.get(9)?;
     let fence: Option<i64> = row.get(10)?;
     let node: Option<String> = row.get(11)?;
-    let status: String = row.get(2)?;
     Ok(DelegateRow {
         id: row.get::<_, String>(0)?.into(),
         name: row.get(1)?,
-        status: from_json(serde_json::Value::from(status).to_string().as_bytes())?,
+        status: delegate_status(&row.get::<_, String>(2)?)?,
         key: row.get(3)?,
         token: row.get(4)?,
         announced: from_json(&row.get::<_, Vec<u8>>(5)?)?,

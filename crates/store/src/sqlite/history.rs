@@ -36,13 +36,7 @@ pub(super) fn last_good(db: &Connection, mappings: &[MappingKey]) -> Result<Vec<
             .query_and_then([&mapping.0], |row| from_json::<Deployment>(&row.get::<_, Vec<u8>>(0)?))?
             .next()
             .transpose()?;
-        found.extend(newest.map(|line| LastGood {
-            mapping: line.mapping,
-            artifact: line.artifact,
-            release_no: line.release_no,
-            display_name: line.display_name,
-            execution: line.execution,
-        }));
+        found.extend(newest.map(Deployment::into_last_good));
     }
     Ok(found)
 }

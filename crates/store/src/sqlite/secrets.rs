@@ -5,20 +5,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::writer::Writing;
 use super::{from_json, to_json};
+use crate::values::secret_type;
 use crate::{Result, SecretRow, StoreError};
-
-fn type_name(kind: SecretType) -> &'static str {
-    match kind {
-        SecretType::EncryptedText => "ENCRYPTED_TEXT",
-        SecretType::EncryptedFile => "ENCRYPTED_FILE",
-        SecretType::SshCredential => "SSH_CREDENTIAL",
-        SecretType::WinRmCredential => "WINRM_CREDENTIAL",
-    }
-}
 
 pub(super) fn put(writing: &Writing<'_>, secret: &SecretRow) -> Result<()> {
     let record = &secret.record;
-    let kind = type_name(record.kind);
+    let kind = secret_type(record.kind);
     let namesake: Option<i64> = writing
         .sql("SELECT 1 FROM secrets WHERE name = ?1 AND kind = ?2 AND id <> ?3")?
         .query_row([record.name.as_str(), kind, record.id.as_str()], |row| row.get(0))
@@ -43,7 +35,7 @@ pub(super) fn named(db: &Connection, name: &str, kind: Option<SecretType>) -> Re
     db.prepare_cached(
         "SELECT record, sealed FROM secrets WHERE name = ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY kind LIMIT 1",
     )?
-    .query_and_then(params![name, kind.map(type_name)], secret)?
+    .query_and_then(params![name, kind.map(secret_type)], secret)?
     .next()
     .transpose()
 }

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use tempfile::TempDir;
 
-use super::leash::Leash;
 use super::{Description, LOOK, authority, kubectl};
+use crate::leash::Leash;
 use crate::programs::{program, run};
 
 /// How long all of it may take on a busy machine; on an idle one it is about seven seconds.

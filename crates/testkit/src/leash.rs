@@ -4,14 +4,18 @@ use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-/// Waits until nobody holds the other end of its input, then kills the group that the first line names, and removes the folder. A process that
+/// Waits until nobody holds the other end of its input, then kills the group that the last line names, and removes the folder. A process that
 /// was killed just now may still write into the folder: hence the second try.
-const SCRIPT: &str = r#"read -r group; read -r end
+const SCRIPT: &str = r#"group=; while read -r line; do group=$line; done
 [ -n "$group" ] && kill -s KILL -- "-$group"
 rm -rf -- "$1" 2>/dev/null || { sleep 1; rm -rf -- "$1"; }"#;
+
+/// Pause between two looks at whether processes have ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// A group of processes and a folder that are gone when this is.
 ///
@@ -54,6 +58,21 @@ impl Leash {
         }
         self.children.push(child);
         Ok(())
+    }
+
+    /// Asks all processes to end, waits until they have, and is ready for others.
+    pub fn stop(&mut self, signal: &str, limit: Duration) -> Result<()> {
+        let ids = self.children.iter().map(|child| child.id().to_string());
+        // One that has ended by itself cannot be told to.
+        Command::new("kill").args(["-s", signal, "--"]).args(ids).stderr(Stdio::null()).status()?;
+        let end = Instant::now() + limit;
+        while self.ended()? < self.children.len() {
+            ensure!(Instant::now() < end, "the processes have not ended in {limit:?} after {signal}");
+            std::thread::sleep(LOOK);
+        }
+        self.children.clear();
+        self.group = None;
+        writeln!(self.end.as_ref().context("the leash has no end")?).context("tell that the group is no more")
     }
 
     /// How many of the processes have ended.
