@@ -51,6 +51,7 @@ where
 
     let drained = Notify::new();
     let ended = tokio::select! {
+       biased;
         biased;
         ended = read(shared, &mut receive, &lease, &drained) => ended,
         error = write(shared, &mut send) => Err(error.into()),
@@ -83,6 +84,7 @@ fn hello(shared: &Shared) -> Hello {
 /// Waits until it is time to go: shut down or drained, and everything acknowledged.
 async fn leave(shared: &Shared, shutdown: &CancellationToken, drained: &Notify) -> Ended {
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {
             shared.outbox.push(FromDelegate::Leaving);
             if timeout(shared.config.shutdown_grace, shared.held.empty()).await.is_err() {

@@ -1,6 +1,6 @@
 //! Where outcomes rest until the server has recorded them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use manifold_link::{Lease, OutcomeAck, TaskOutcome};
@@ -30,8 +30,8 @@ pub struct MemorySpool {
 
 #[derive(Default)]
 struct State {
-    kept: HashMap<TaskId, TaskOutcome>,
-    stale: HashMap<TaskId, TaskOutcome>,
+    kept: BTreeMap<TaskId, TaskOutcome>,
+    stale: BTreeMap<TaskId, TaskOutcome>,
     /// Order in which outcomes went stale; may name tasks that were taken over since.
     stale_order: VecDeque<TaskId>,
 }

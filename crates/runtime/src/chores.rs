@@ -41,6 +41,7 @@ async fn hints(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
     loop {
         let hint = tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             hint = hints.recv() => hint,
         };
@@ -77,6 +78,7 @@ async fn timers(shared: Arc<Shared>) {
             .map_or(TIMER_POLL, |due| Duration::from_millis((due - shared.now()).max(1).unsigned_abs()))
             .min(TIMER_POLL);
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(sleep) => due = due.filter(|due| *due > shared.now()),
             hint = hints.recv() => match hint {
@@ -93,6 +95,7 @@ async fn timers(shared: Arc<Shared>) {
 async fn sweep(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(SWEEP) => {}
         }
@@ -151,6 +154,7 @@ async fn renew(shared: Arc<Shared>) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep the server's lease");
         }
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(RENEW) => {}
         }
@@ -160,6 +164,7 @@ async fn renew(shared: Arc<Shared>) {
 async fn flush_logs(shared: Arc<Shared>) {
     loop {
         let ends = tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => true,
             () = tokio::time::sleep(LOG_FLUSH) => false,
         };
@@ -175,6 +180,7 @@ async fn flush_logs(shared: Arc<Shared>) {
 async fn checkpoint(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(CHECKPOINT) => {}
         }

@@ -18,6 +18,7 @@ const BROKEN_STORE_PAUSE: Duration = Duration::from_millis(500);
 pub async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.delegates.work.notified() => {}
             () = tokio::time::sleep(POLL) => {}

@@ -51,6 +51,7 @@ where
     let connection = Arc::new(connection(id, hello, lease.clone(), orders));
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
+        biased;
         ended = write(send, to_send) => ended,
         ended = read(&shared, &connection, &mut receive) => ended,
         () = shared.shutdown.cancelled() => Ok(()),

@@ -106,6 +106,8 @@ pub struct LogStore {
 
 struct Shared {
     folder: PathBuf,
+    /// Whether whoever asks does the work itself instead of a thread that may block.
+    inline: bool,
     open: Mutex<HashMap<LogKey, Arc<Mutex<OpenLog>>>>,
     /// Logs that were closed without a line: they get no file.
     silent: Mutex<HashSet<LogKey>>,
@@ -118,10 +120,22 @@ impl LogStore {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self> {
+        Self::new(folder, false)
+    }
+
+    /// As [`LogStore::open`], but every call does its work itself: for simulation, where threads of their own would be a source of chance.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn inline(folder: &Path) -> Result<Self> {
+        Self::new(folder, true)
+    }
+
+    fn new(folder: &Path, inline: bool) -> Result<Self> {
         std::fs::create_dir_all(folder).map_err(|cause| LogError::File { path: folder.to_owned(), cause })?;
         let (hints, _) = broadcast::channel(HINTS);
         let (open, silent) = (Mutex::default(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), open, silent, hints }) })
+        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), inline, open, silent, hints }) })
     }
 
     /// Hints which logs got lines, from now on ([`Hint::Log`]); some may be lost.
@@ -178,7 +192,7 @@ impl LogStore {
             return Ok(());
         }
         let (shared, key) = (self.shared.clone(), key.clone());
-        blocking(move || {
+        self.blocking(move || {
             let log = shared.log(&key)?;
             lock(&log).close()?;
             lock(&shared.open).remove(&key);
@@ -194,7 +208,7 @@ impl LogStore {
     /// The first log that could not be written.
     pub async fn flush(&self) -> Result<()> {
         let shared = self.shared.clone();
-        blocking(move || {
+        self.blocking(move || {
             let logs: Vec<_> = lock(&shared.open).values().cloned().collect();
             let mut first = Ok(());
             for log in logs {
@@ -249,7 +263,7 @@ impl LogStore {
     /// The folder cannot be removed.
     pub async fn remove(&self, execution: &ExecutionId) -> Result<()> {
         let (shared, execution) = (self.shared.clone(), execution.clone());
-        blocking(move || {
+        self.blocking(move || {
             lock(&shared.open).retain(|key, _| key.execution.as_ref() != Some(&execution));
             let folder = file::folder_of(&shared.folder, Some(&execution));
             match std::fs::remove_dir_all(&folder) {
@@ -267,7 +281,7 @@ impl LogStore {
         F: FnOnce(&OpenLog) -> Result<T> + Send + 'static,
     {
         let (shared, key) = (self.shared.clone(), key.clone());
-        blocking(move || {
+        self.blocking(move || {
             let open = lock(&shared.open).get(&key).cloned();
             match open {
                 Some(log) => work(&lock(&log)),
@@ -281,6 +295,18 @@ impl LogStore {
             }
         })
         .await
+    }
+}
+
+impl LogStore {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.shared.inline {
+            return work();
+        }
+        tokio::task::spawn_blocking(work).await.map_err(LogError::Stopped)?
     }
 }
 
@@ -321,6 +347,3 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(LogError::Stopped)?
-}
