@@ -51,7 +51,6 @@ where
 
     let drained = Notify::new();
     let ended = tokio::select! {
-       biased;
         biased;
         ended = read(shared, &mut receive, &lease, &drained) => ended,
         error = write(shared, &mut send) => Err(error.into()),
