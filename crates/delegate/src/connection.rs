@@ -158,7 +158,7 @@ async fn read(
 impl Shared {
     /// A task is handed over: starts it, unless it runs here already or has ended here.
     fn take(self: &Arc<Self>, frame: TaskFrame, lease: &Lease) -> Result<(), DelegateError> {
-        let TaskFrame { task, deliveries, fence } = frame;
+        let TaskFrame { task, deliveries, fence, elsewhere } = frame;
         let lease = Lease { holder: lease.holder.clone(), fence };
         let id = task.id.clone();
         let cancel = CancellationToken::new();
@@ -181,7 +181,7 @@ impl Shared {
         })?;
         if fresh {
             self.outbox.push(FromDelegate::Started { task: id.clone(), fence });
-            let life = Life { shared: self.clone(), task, deliveries, run: fence, cancel };
+            let life = Life { shared: self.clone(), task, deliveries, elsewhere, run: fence, cancel };
             let abort = tokio::spawn(life.live()).abort_handle();
             self.held.with(|places| {
                 if let Some(work) = places.get_mut(&id).and_then(|place| place.work.as_mut()) {

@@ -28,6 +28,8 @@ pub(crate) struct Life {
     pub(crate) task: Task,
     /// How often it was handed out before.
     pub(crate) deliveries: u32,
+    /// Name of the other delegate that had it last, if it was another one.
+    pub(crate) elsewhere: Option<String>,
     /// Fence under which it began here.
     pub(crate) run: u64,
     /// Cancelled when the server does not want it any more.
@@ -50,7 +52,7 @@ impl Life {
         let log = Arc::new(TaskLog::new(
             self.shared.outbox.clone(),
             secrets.clone(),
-            self.task.log.clone(),
+            (self.task.id.clone(), self.task.log.clone()),
             self.run,
             stop.clone(),
         ));
@@ -97,6 +99,9 @@ impl Life {
             );
         };
         let looks = self.deliveries > 0 && self.task.class != Class::Idempotent;
+        if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| looks && self.task.lives_on_delegate()) {
+            return Outcome::of(TaskResult::Unknown { seen: out_of_sight(elsewhere) });
+        }
         let runs = match if looks { self.look(driver, context).await } else { Found::NotStarted } {
             Found::Ended(outcome) => return *outcome,
             Found::Unknown { seen } => return Outcome::of(TaskResult::Unknown { seen }),
@@ -198,6 +203,13 @@ fn timed_out(timeout_ms: u64) -> Failure {
         format!("the step did not end within its timeout of {} s", timeout_ms as f64 / 1000.0),
     )
     .hint("raise the step's timeout, or see in its log what it waited for")
+}
+
+/// Why this delegate cannot say what became of a task.
+fn out_of_sight(elsewhere: &str) -> String {
+    format!(
+        "it was handed to delegate {elsewhere}, which has not come back; only there can be seen whether it ran"
+    )
 }
 
 fn words(panic: &(dyn Any + Send)) -> &str {

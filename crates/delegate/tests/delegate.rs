@@ -169,7 +169,7 @@ impl Bench {
 
     async fn hand_out(&mut self, task: Task, deliveries: u32) {
         let fence = self.fence;
-        self.send(FromServer::Task(Box::new(TaskFrame { task, deliveries, fence }))).await;
+        self.send(FromServer::Task(Box::new(TaskFrame { task, deliveries, fence, elsewhere: None }))).await;
     }
 
     /// The next message that is not a log chunk.
@@ -827,7 +827,7 @@ async fn two_thousand_no_op_tasks_pass() {
     let begun = std::time::Instant::now();
     let mut ids = (0..TASKS).map(|number| format!("task-{number}"));
     for id in ids.by_ref().take(hello.free as usize) {
-        let frame = TaskFrame { task: task(&id), deliveries: 0, fence: 1 };
+        let frame = TaskFrame { task: task(&id), deliveries: 0, fence: 1, elsewhere: None };
         send.feed(&FromServer::Task(Box::new(frame))).await.unwrap();
     }
     send.flush().await.unwrap();
@@ -839,7 +839,7 @@ async fn two_thousand_no_op_tasks_pass() {
         let ack = OutcomeAck { task: ended.task, fence: 1, recorded: true };
         send.feed(&FromServer::OutcomeAck(ack)).await.unwrap();
         if let Some(id) = ids.next() {
-            let frame = TaskFrame { task: task(&id), deliveries: 0, fence: 1 };
+            let frame = TaskFrame { task: task(&id), deliveries: 0, fence: 1, elsewhere: None };
             send.feed(&FromServer::Task(Box::new(frame))).await.unwrap();
         }
         if done % 64 == 0 || done == TASKS {

@@ -67,6 +67,7 @@ pub(crate) fn delegate_to_wire(message: &FromDelegate) -> Result<wire::DelegateF
             outcome: json(&ended.outcome)?.into(),
         }),
         FromDelegate::Log(chunk) => Body::Log(wire::Log {
+            task: chunk.task.to_string(),
             log: chunk.log.to_string(),
             run: chunk.run,
             seq: chunk.seq,
@@ -119,6 +120,7 @@ fn log_from_wire(chunk: wire::Log) -> Result<LogChunk> {
         )));
     }
     Ok(LogChunk {
+        task: TaskId::from(chunk.task),
         log: id::<LogId>(chunk.log, "a log id")?,
         run: chunk.run,
         seq: chunk.seq,
@@ -164,6 +166,7 @@ pub(crate) fn server_to_wire(message: &FromServer) -> Result<wire::ServerFrame> 
             task: json(&frame.task)?.into(),
             deliveries: frame.deliveries,
             fence: frame.fence,
+            elsewhere: frame.elsewhere.clone(),
         }),
         FromServer::Cancel { task } => Body::Cancel(task.to_string()),
         FromServer::OutcomeAck(ack) => Body::OutcomeAck(wire::OutcomeAck {
@@ -193,6 +196,7 @@ pub(crate) fn server_from_wire(frame: wire::ServerFrame) -> Result<FromServer> {
             task: read(&frame.task, "task")?,
             deliveries: frame.deliveries,
             fence: frame.fence,
+            elsewhere: frame.elsewhere,
         })),
         Body::Cancel(task) => FromServer::Cancel { task: id(task, "a task id")? },
         Body::OutcomeAck(ack) => FromServer::OutcomeAck(OutcomeAck {

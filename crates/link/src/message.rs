@@ -149,6 +149,9 @@ pub struct TaskFrame {
     pub task: Task,
     /// How often it was handed out before; above 0: look before acting.
     pub deliveries: u32,
+    /// Name of the other delegate that had it last, if it was another one: what began there cannot be looked at from here. Servers before this
+    /// field name none.
+    pub elsewhere: Option<String>,
     /// Fence of the lease under which it is handed out (that of the welcome).
     pub fence: u64,
 }
@@ -179,6 +182,8 @@ pub struct OutcomeAck {
 /// Output of a task's unit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogChunk {
+    /// The task that wrote it; empty from peers of the first release.
+    pub task: TaskId,
     /// Log.
     pub log: LogId,
     /// Fence under which this run of the task began: numbers of another run start again.

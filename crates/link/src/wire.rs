@@ -112,6 +112,9 @@ pub(crate) struct Task {
     pub(crate) deliveries: u32,
     #[prost(uint64, tag = "3")]
     pub(crate) fence: u64,
+    /// Name of the other delegate that had it last.
+    #[prost(string, optional, tag = "4")]
+    pub(crate) elsewhere: Option<String>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -155,6 +158,8 @@ pub(crate) struct Log {
     pub(crate) unit: String,
     #[prost(bytes = "bytes", tag = "5")]
     pub(crate) bytes: Bytes,
+    #[prost(string, tag = "6")]
+    pub(crate) task: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

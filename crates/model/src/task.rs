@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::artifact::Artifact;
 use crate::kind::{Class, KindName};
-use crate::kubernetes::{ClusterTarget, KubernetesTask};
+use crate::kubernetes::{ClusterAccess, ClusterTarget, KubernetesTask};
 use crate::plan::{SourcePlan, StepKey};
+use crate::rendered::Piece;
 use crate::{ExecutionId, Failure, LogId, Rendered, TaskId};
 
 /// Largest payload, bytes as JSON: it has to fit into one frame of the link (4 MiB) with everything around it.
@@ -74,6 +75,26 @@ impl Task {
         matches!(&self.payload, Payload::Script(script) if script.host.is_none())
     }
 
+    /// What it has to reach, as one short text, so that it can be remembered which delegates reach it (`behaviour.md` 19): the host of a command
+    /// or script, the URL of a cluster, the host of an HTTP request. `None`: nothing, or nothing that is known before it runs.
+    #[must_use]
+    pub fn target(&self) -> Option<String> {
+        match &self.payload {
+            Payload::Command(command) => Some(command.host.host.clone()),
+            Payload::Script(script) => script.host.as_ref().map(|host| host.host.clone()),
+            Payload::Http(http) => match http.url.0.as_slice() {
+                [Piece::Text(url)] => authority(url, true),
+                [Piece::Text(begin), ..] => authority(begin, false),
+                _ => None,
+            },
+            Payload::Kubernetes(task) => match &task.cluster.access {
+                ClusterAccess::Url { url, .. } => Some(url.clone()),
+                ClusterAccess::Delegate {} => None,
+            },
+            Payload::Collect(_) | Payload::Noop(_) => None,
+        }
+    }
+
     /// The id of the log of a step's attempt on an instance.
     #[must_use]
     pub fn log_of(execution: &ExecutionId, step: StepKey, attempt: u32, instance: Option<&str>) -> LogId {
@@ -85,6 +106,14 @@ impl Task {
             instance.unwrap_or_default(),
         ])
     }
+}
+
+/// Host and port of a URL, or of its beginning, without who signs in. `None` when the text ends before that is sure.
+fn authority(url: &str, is_whole: bool) -> Option<String> {
+    let (_, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).or(is_whole.then_some(rest.len()))?;
+    let authority = rest.get(..end)?.rsplit('@').next()?;
+    (!authority.is_empty()).then(|| authority.to_ascii_lowercase())
 }
 
 /// What to do, by driver.
@@ -393,5 +422,49 @@ impl Outcome {
     #[must_use]
     pub fn failed(failure: Failure) -> Self {
         Self::of(TaskResult::Failed { failure })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rendered::Hole;
+
+    #[test]
+    fn an_http_request_reaches_for_the_host_of_its_url() {
+        let of = |url: Rendered| {
+            let text = || Rendered::text("");
+            let http = HttpTask {
+                method: "GET".to_owned(),
+                url,
+                headers: Vec::new(),
+                body: text(),
+                assertion: text(),
+                outputs: Vec::new(),
+                use_proxy: false,
+            };
+            Task {
+                id: "t".into(),
+                kind: "HTTP".into(),
+                class: Class::Idempotent,
+                attempt: 1,
+                step: None,
+                log: "l".into(),
+                timeout_ms: 1,
+                selectors: Vec::new(),
+                capabilities: Vec::new(),
+                payload: Payload::Http(http),
+            }
+            .target()
+        };
+        let with_hole = |begin: &str| {
+            let hole = Piece::Hole(Hole::Secret { name: "s".to_owned() });
+            Rendered(vec![Piece::Text(begin.to_owned()), hole])
+        };
+        assert_eq!(of(Rendered::text("http://Who:s3@Web:8080/a@b")), Some("web:8080".to_owned()));
+        assert_eq!(of(Rendered::text("https://web")), Some("web".to_owned()));
+        assert_eq!(of(with_hole("https://web/?token=")), Some("web".to_owned()));
+        assert_eq!(of(with_hole("https://we")), None, "the host is not known before it runs");
+        assert_eq!(of(Rendered::text("/healthz")), None);
     }
 }

@@ -104,6 +104,7 @@ impl ServerSite {
             delegate_wait: DELEGATE_WAIT,
             lock_queue_limit: 20,
             clock: Arc::new(move || time.now()),
+            store_clock: None,
         };
         Ok(Runtime::start(store, logs, control, delegates, config, shutdown.clone()).await?)
     }

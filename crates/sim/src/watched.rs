@@ -453,6 +453,10 @@ impl Store for Watched {
         self.write("hand_back", self.inner.hand_back(id, lease, barred_until)).await
     }
 
+    async fn put_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
+        self.write("put_back", self.inner.put_back(id, lease, barred_until)).await
+    }
+
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>> {
         self.read("cancelled_tasks", self.inner.cancelled_tasks(lease)).await
     }

@@ -872,6 +872,11 @@ pub trait Store: Send + Sync + 'static {
     async fn end_task(&self, id: &TaskId, lease: &Lease, outcome: Outcome) -> Result<()>;
     /// Puts a task back that its holder cannot do now (it does not reach the target); it does not get it again before `barred_until`.
     async fn hand_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()>;
+    /// Puts a task back that was claimed and never sent, because its holder may not be used for it: nobody began it, so it is as if it had not
+    /// been claimed, but that this holder does not get it again before `barred_until`.
+    async fn put_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
+        self.hand_back(id, lease, barred_until).await
+    }
     /// Leased tasks of this lease that are no longer wanted.
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>>;
     /// Queued tasks that nobody has taken since before a time.

@@ -13,6 +13,7 @@ pub(super) async fn run<H: Home>(make: &impl Fn() -> H) {
     a_stale_holder_changes_nothing(&*make().open().await).await;
     an_outcome_may_go_through_the_inbox(&*make().open().await).await;
     what_is_handed_back_goes_to_somebody_else(&*make().open().await).await;
+    what_was_never_sent_is_put_back_untouched(&*make().open().await).await;
     cancelled_tasks_are_dropped_or_listed(&*make().open().await).await;
     tasks_without_an_execution_keep_their_outcome(&*make().open().await).await;
     waiting_tasks_are_seen(&*make().open().await).await;
@@ -138,6 +139,21 @@ async fn what_is_handed_back_goes_to_somebody_else(store: &dyn Store) {
     assert_eq!(claim_one(store, &second).await, Some(("1".to_owned(), 2)), "its time is over");
     let row = store.task(&"1".into()).await.unwrap().unwrap();
     assert_eq!(row.held_by, Some(delegate_holder(&"2".into())));
+    store.end_task(&"1".into(), &second, Outcome::succeeded()).await.unwrap();
+}
+
+async fn what_was_never_sent_is_put_back_untouched(store: &dyn Store) {
+    let (first, second) = (connect(store, "1").await, connect(store, "2").await);
+    store.enqueue(task("1"), 1).await.unwrap();
+    let later = store.now().await.unwrap() + 300_000;
+    assert_eq!(claim_one(store, &first).await, Some(("1".to_owned(), 0)));
+    let foreign = store.put_back(&"1".into(), &second, later).await;
+    assert!(matches!(foreign, Err(StoreError::Fenced { .. })));
+    store.put_back(&"1".into(), &first, later).await.unwrap();
+    let row = store.task(&"1".into()).await.unwrap().unwrap();
+    assert_eq!((row.lease, row.held_by, row.deliveries), (None, None, 0), "nobody began it");
+    assert_eq!(claim_one(store, &first).await, None, "it is barred from it");
+    assert_eq!(claim_one(store, &second).await, Some(("1".to_owned(), 0)));
     store.end_task(&"1".into(), &second, Outcome::succeeded()).await.unwrap();
 }
 

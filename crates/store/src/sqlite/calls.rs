@@ -336,6 +336,11 @@ impl Store for SqliteStore {
         self.writer.write(move |writing| tasks::hand_back(writing, &id, &lease, barred_until)).await
     }
 
+    async fn put_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
+        let (id, lease) = (id.clone(), lease.clone());
+        self.writer.write(move |writing| tasks::put_back(writing, &id, &lease, barred_until)).await
+    }
+
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>> {
         let lease = lease.clone();
         self.readers.read(move |db| tasks::cancelled(db, &lease)).await

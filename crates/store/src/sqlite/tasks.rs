@@ -151,6 +151,30 @@ pub(super) fn hand_back(
     if back == 0 {
         return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
     }
+    bar(writing, task, lease, barred_until)
+}
+
+/// Puts a task back that its holder never got, barring it from it for a while.
+pub(super) fn put_back(
+    writing: &mut Writing<'_>,
+    task: &TaskId,
+    lease: &Lease,
+    barred_until: Millis,
+) -> Result<()> {
+    must_hold(writing, lease)?;
+    let back = writing
+        .sql(
+            "UPDATE tasks SET state = 0, holder = NULL, fence = NULL \
+             WHERE id = ?1 AND state = 1 AND holder = ?2 AND fence = ?3",
+        )?
+        .execute(params![task.as_str(), lease.holder, int(lease.fence)])?;
+    if back == 0 {
+        return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
+    }
+    bar(writing, task, lease, barred_until)
+}
+
+fn bar(writing: &mut Writing<'_>, task: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
     writing
         .sql("INSERT OR REPLACE INTO bars (task, holder, barred_until) VALUES (?1, ?2, ?3)")?
         .execute(params![task.as_str(), lease.holder, barred_until])?;
