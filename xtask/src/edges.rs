@@ -38,6 +38,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("api", &["control"]),
     ("cli", &[]),
     ("testkit", &[]),
+    ("sim", &["control", "delegate", "driver", "engine", "link", "runtime", "secrets", "store"]),
 ];
 
 /// Complaints about edges that are not in the table.

@@ -1,4 +1,4 @@
-//! The repository's chores: `cargo xtask tidy`, `test`, `schema`, `parts`, `bench`.
+//! The repository's chores: `cargo xtask tidy`, `test`, `schema`, `parts`, `bench`, `sim`.
 
 mod codes;
 mod edges;
@@ -13,7 +13,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 const USAGE: &str = "usage: cargo xtask tidy [--fast] | test | schema [--check] | parts | \
-    bench [legs|ssh|start|steps|plan|kubernetes|watches]";
+    sim [--seeds N] [--from S] [--threads N] | sim --seed X | bench [legs|ssh|start|steps|plan|kubernetes|watches]";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         ["test"] => suite::run(),
         ["parts"] => parts::install(),
         ["bench", what @ ..] => bench(what),
+        ["sim", how @ ..] => simulate(how),
         ["schema"] => schema(false),
         ["schema", "--check"] => schema(true),
         _ => {
@@ -87,6 +88,12 @@ fn bench(what: &[&str]) -> Result<()> {
     run("cargo", &build)?;
     // Not by `cargo run`: built for one package alone, its dependencies may have other features and would be built again.
     run(&tree::target()?.join("release/manifold-bench").to_string_lossy(), what)
+}
+
+/// Runs the simulation (`docs/simulation.md`): 10,000 seeds, or those asked for.
+fn simulate(how: &[&str]) -> Result<()> {
+    run("cargo", &["build", "--release", "--locked", "-p", "manifold-sim", "--bins"])?;
+    run(&tree::target()?.join("release/manifold-sim").to_string_lossy(), how)
 }
 
 fn run(program: &str, arguments: &[&str]) -> Result<()> {

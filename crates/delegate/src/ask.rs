@@ -1,6 +1,6 @@
 //! Requests to the server and their answers.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -21,7 +21,7 @@ pub(crate) struct Asks {
     /// Fence of the present connection.
     fence: AtomicU64,
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Open>>,
+    open: Mutex<BTreeMap<u64, Open>>,
     room: Semaphore,
 }
 
@@ -56,7 +56,7 @@ impl Asks {
         self.fence.store(fence, Ordering::SeqCst);
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, HashMap<u64, Open>> {
+    fn open(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Open>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

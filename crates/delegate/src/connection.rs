@@ -106,6 +106,7 @@ fn hello(shared: &Shared) -> Hello {
 /// Waits until it is time to go: shut down or drained, and everything acknowledged.
 async fn leave(shared: &Shared, shutdown: &CancellationToken, drained: &Notify) -> Ended {
     tokio::select! {
+        biased;
         () = shutdown.cancelled() => {
             shared.outbox.push(FromDelegate::Leaving);
             if timeout(shared.config.shutdown_grace, shared.held.empty()).await.is_err() {

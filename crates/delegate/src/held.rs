@@ -1,6 +1,6 @@
 //! The delegate's places: every task from its hand-over until its acknowledgement.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use manifold_link::{Lease, TaskOutcome};
@@ -26,7 +26,7 @@ pub(crate) struct Work {
 
 /// All places.
 pub(crate) struct Held {
-    places: Mutex<HashMap<TaskId, Place>>,
+    places: Mutex<BTreeMap<TaskId, Place>>,
     /// Raised whenever a place becomes free.
     count: watch::Sender<usize>,
 }
@@ -34,13 +34,13 @@ pub(crate) struct Held {
 impl Held {
     /// Outcomes that an earlier life of the delegate left in the spool have their places from the start.
     pub(crate) fn new(kept: Vec<TaskOutcome>) -> Self {
-        let places: HashMap<TaskId, Place> =
+        let places: BTreeMap<TaskId, Place> =
             kept.into_iter().map(|kept| (kept.task, Place { lease: kept.lease, work: None })).collect();
         Self { count: watch::Sender::new(places.len()), places: Mutex::new(places) }
     }
 
     /// Looks at and changes the places; never holds them over a wait.
-    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut HashMap<TaskId, Place>) -> T) -> T {
+    pub(crate) fn with<T>(&self, change: impl FnOnce(&mut BTreeMap<TaskId, Place>) -> T) -> T {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let before = places.len();
         let result = change(&mut places);

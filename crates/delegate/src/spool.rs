@@ -2,7 +2,7 @@
 
 mod disk;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
@@ -49,8 +49,8 @@ pub struct MemorySpool {
 
 #[derive(Default)]
 struct State {
-    kept: HashMap<TaskId, TaskOutcome>,
-    stale: HashMap<TaskId, TaskOutcome>,
+    kept: BTreeMap<TaskId, TaskOutcome>,
+    stale: BTreeMap<TaskId, TaskOutcome>,
     /// Order in which outcomes went stale; may name tasks that were taken over since.
     stale_order: VecDeque<TaskId>,
 }

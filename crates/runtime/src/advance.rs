@@ -110,7 +110,11 @@ impl Prepared {
                 append.drop_timers.push(key);
             }
             Command::Lock { keys } => append.lock = Some((keys, turn.shared.config.lock_queue_limit)),
-            Command::Unlock => append.unlock = true,
+            Command::Unlock => {
+                // One that was asked for again after a crash and is given up at once must not be taken by the same transaction.
+                append.lock = None;
+                append.unlock = true;
+            }
             Command::RecallLastGood(mappings) => self.recall = Some(mappings),
             Command::AskPermits(request) => append.permits.push(PermitChange::Ask(request)),
             Command::GiveBackPermits { step } => append.permits.push(PermitChange::GiveBack { step }),

@@ -2,11 +2,12 @@
 //! harm: what it finds is in the store.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use manifold_model::Millis;
 use manifold_store::Hint;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::worker::Message;
@@ -48,6 +49,7 @@ async fn hints(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
     loop {
         let hint = tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             hint = hints.recv() => hint,
         };
@@ -92,6 +94,7 @@ async fn timers(shared: Arc<Shared>) {
         }
         let sleep = (next - shared.now()).clamp(1, TIMER_POLL_MS).unsigned_abs();
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(sleep)) => {}
             hint = hints.recv() => match hint {
@@ -109,6 +112,7 @@ async fn sweep(shared: Arc<Shared>) {
     let mut looked = Instant::now();
     loop {
         let overlooked = tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(SWEEP) => false,
             () = shared.overlooked.notified() => true,
@@ -155,6 +159,7 @@ async fn cancel_late(shared: &Shared) -> manifold_store::Result<()> {
 async fn seen(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(SEEN) => {}
         }
@@ -171,6 +176,7 @@ async fn seen(shared: Arc<Shared>) {
 async fn flush_logs(shared: Arc<Shared>) {
     loop {
         let ends = tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => true,
             () = tokio::time::sleep(LOG_FLUSH) => false,
             () = shared.logs.due() => false,
@@ -187,6 +193,7 @@ async fn flush_logs(shared: Arc<Shared>) {
 async fn checkpoint(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(CHECKPOINT) => {}
         }

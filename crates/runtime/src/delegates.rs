@@ -338,6 +338,7 @@ impl Delegates {
 pub async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.delegates.stale.notified() => {}
         }

@@ -26,6 +26,7 @@ const OUT_OF_SCOPE_MS: Millis = 60_000;
 pub async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.delegates.work.notified() => {}
             () = tokio::time::sleep(POLL) => {}

@@ -5,11 +5,12 @@
 //! number that it expects and the lease of the server that writes, so nothing worse comes of it than work done twice in memory.
 
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use manifold_model::ExecutionId;
 use manifold_store::{LEASE_MS, Lease, Result, Standing, Store, StoreError};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::Shared;
@@ -183,6 +184,7 @@ fn weight(node: &str, execution: &str) -> u64 {
 pub async fn run(shared: Arc<Shared>) {
     loop {
         tokio::select! {
+            biased;
             () = shared.shutdown.cancelled() => return,
             () = shared.membership.changed.notified() => {}
             () = tokio::time::sleep(RENEW) => {}

@@ -64,6 +64,7 @@ where
     connection.set_scopes(known.map(|known| known.scopes).unwrap_or_default());
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
+        biased;
         ended = write(send, to_send, &shared.shutdown) => ended,
         ended = read(&shared, &connection, &mut receive) => ended,
         ended = credit_logs(&shared, &connection) => ended,
@@ -93,6 +94,7 @@ async fn release(shared: &Arc<Shared>, lease: Lease) {
     tokio::spawn(async move {
         loop {
             tokio::select! {
+                biased;
                 () = shared.shutdown.cancelled() => return,
                 () = tokio::time::sleep(BROKEN_STORE_PAUSE) => {}
             }
@@ -238,14 +240,6 @@ async fn read(
         }
     }
     Ok(())
-}
-
-/// The next message of a delegate, which says something at least with every heartbeat.
-async fn next(receive: &mut Receiver<FromDelegate>) -> Result<Option<FromDelegate>, LinkError> {
-    match tokio::time::timeout(limits::SILENCE_LIMIT, receive.recv()).await {
-        Ok(message) => message,
-        Err(_) => Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() }),
-    }
 }
 
 async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended: TaskOutcome) {

@@ -135,6 +135,8 @@ pub struct LogStore {
 
 struct Shared {
     shelf: Arc<dyn Shelf>,
+    /// Whether whoever asks does the work itself instead of a thread that may block.
+    inline: bool,
     open: Mutex<HashMap<LogKey, Arc<Mutex<OpenLog>>>>,
     /// Logs that were closed without a line: they get no file.
     silent: Mutex<HashSet<LogKey>>,
@@ -166,11 +168,26 @@ impl LogStore {
         Ok(Self::on(Arc::new(bucket::Bucket::open(url)?)))
     }
 
+    /// As [`LogStore::open`], but every call does its work itself: for simulation, where threads of their own would be a source of chance.
+    ///
+    /// # Errors
+    /// The folder cannot be made.
+    pub fn inline(folder: &Path) -> Result<Self> {
+        let unusable = |cause| LogError::Unusable { name: folder.display().to_string(), cause };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        Ok(Self::new(Arc::new(Folder(folder.to_owned())), true))
+    }
+
     /// Logs on this shelf.
     pub(crate) fn on(shelf: Arc<dyn Shelf>) -> Self {
+        Self::new(shelf, false)
+    }
+
+    fn new(shelf: Arc<dyn Shelf>, inline: bool) -> Self {
         let (hints, _) = broadcast::channel(HINTS);
         let shared = Shared {
             shelf,
+            inline,
             open: Mutex::default(),
             silent: Mutex::default(),
             hints,
@@ -201,7 +218,7 @@ impl LogStore {
         let (shared, key, unit, bytes) =
             (self.shared.clone(), key.clone(), chunk.unit.to_owned(), chunk.bytes.to_vec());
         let Chunk { run, seq, at, .. } = chunk;
-        blocking(move || shared.take(&key, Chunk { run, seq, at, unit: &unit, bytes: &bytes })).await
+        self.blocking(move || shared.take(&key, Chunk { run, seq, at, unit: &unit, bytes: &bytes })).await
     }
 
     /// Numbers of flushes that wrote everything; grows.
@@ -225,7 +242,7 @@ impl LogStore {
             return Ok(());
         }
         let (shared, key) = (self.shared.clone(), key.clone());
-        blocking(move || {
+        self.blocking(move || {
             if shared.shelf.waits() && shared.closed_silently(&key) {
                 return Ok(());
             }
@@ -245,7 +262,7 @@ impl LogStore {
     /// The first log that could not be written.
     pub async fn flush(&self) -> Result<()> {
         let shared = self.shared.clone();
-        blocking(move || shared.flush()).await
+        self.blocking(move || shared.flush()).await
     }
 
     /// Lines from a number on, at most [`READ_LIMIT`].
@@ -291,7 +308,7 @@ impl LogStore {
     /// They cannot be removed.
     pub async fn remove(&self, execution: &ExecutionId) -> Result<()> {
         let (shared, execution) = (self.shared.clone(), execution.clone());
-        blocking(move || {
+        self.blocking(move || {
             lock(&shared.open).retain(|key, _| key.execution.as_ref() != Some(&execution));
             let unusable = |cause| LogError::Unusable { name: format!("of execution {execution}"), cause };
             shared.shelf.drop_execution(&execution).map_err(unusable)
@@ -306,7 +323,7 @@ impl LogStore {
         F: FnOnce(&OpenLog) -> Result<T> + Send + 'static,
     {
         let (shared, key) = (self.shared.clone(), key.clone());
-        blocking(move || {
+        self.blocking(move || {
             let open = lock(&shared.open).get(&key).cloned();
             match open {
                 Some(log) => work(&lock(&log)),
@@ -320,6 +337,18 @@ impl LogStore {
             }
         })
         .await
+    }
+}
+
+impl LogStore {
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        if self.shared.inline {
+            return work();
+        }
+        tokio::task::spawn_blocking(work).await.map_err(LogError::Stopped)?
     }
 }
 
@@ -437,8 +466,4 @@ impl Shared {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|_| LogError::Stopped)?
 }

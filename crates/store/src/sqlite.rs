@@ -7,6 +7,7 @@ mod constraints;
 mod delegates;
 mod executions;
 mod history;
+mod image;
 mod inbox;
 mod journal;
 mod leases;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
+pub use image::{Census, Image};
 pub use opening::OpenError;
 
 use crate::clock::Clock;
@@ -48,9 +50,10 @@ pub struct SqliteStore {
     readers: readers::Readers,
     hints: broadcast::Sender<Hint>,
     clock: Arc<dyn Clock>,
-    path: PathBuf,
+    /// Where the database lies; `None` in memory.
+    path: Option<PathBuf>,
     /// Held while the store is open; the last field, so that it is let go after the connections are closed.
-    _lock: opening::FolderLock,
+    _lock: Option<opening::FolderLock>,
 }
 
 impl SqliteStore {
@@ -67,7 +70,7 @@ impl SqliteStore {
                 .map_err(|error| OpenError::Unusable { path: path.clone(), cause: Box::new(error) })?;
             let writer = writer::Writer::start(db, clock.clone(), hints.clone())
                 .map_err(|error| OpenError::Unusable { path: path.clone(), cause: Box::new(error) })?;
-            Ok(Self { writer, readers, hints, clock, path, _lock: lock })
+            Ok(Self { writer, readers, hints, clock, path: Some(path), _lock: Some(lock) })
         })
         .await
         .map_err(|error| OpenError::Stopped(Box::new(error)))?
@@ -96,7 +99,9 @@ impl SqliteStore {
         let Some(to) = to.to_str().map(str::to_owned) else {
             return Err(StoreError::Broken { action: "back up", cause: "the path is not UTF-8".into() });
         };
-        let path = self.path.clone();
+        let Some(path) = self.path.clone() else {
+            return Err(StoreError::Broken { action: "back up", cause: "the database is in memory".into() });
+        };
         tokio::task::spawn_blocking(move || {
             // A connection of its own: the readers may not write, not even to another file.
             let db = Connection::open(path)?;

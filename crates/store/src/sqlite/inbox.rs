@@ -8,15 +8,20 @@ use super::writer::Writing;
 use super::{count, from_json, int, rows, to_json};
 use crate::{InboxItem, Inboxed, Result};
 
-/// Puts an item for the execution with this number.
+/// Puts an item for the execution with this number; one that has ended takes nothing any more, and nothing is left lying for it.
 pub(super) fn put(writing: &mut Writing<'_>, execution: i64, id: &str, item: &InboxItem) -> Result<()> {
     if matches!(item, InboxItem::Completions {}) {
         return put_completes(writing, execution, id);
     }
-    writing
-        .sql("INSERT INTO inbox (execution, completes, item) VALUES (?1, 0, ?2)")?
+    let put = writing
+        .sql(
+            "INSERT INTO inbox (execution, completes, item) SELECT ?1, 0, ?2 \
+             WHERE EXISTS (SELECT 1 FROM executions WHERE number = ?1 AND final = 0)",
+        )?
         .execute(params![execution, to_json(item)?])?;
-    writing.hint_inbox(id);
+    if put > 0 {
+        writing.hint_inbox(id);
+    }
     Ok(())
 }
 

@@ -97,6 +97,18 @@ pub(super) fn open(path: &Path) -> Result<(FolderLock, Connection), OpenError> {
     Ok((lock, db))
 }
 
+/// Opens a new database in memory, its schema up to date.
+pub(super) fn in_memory() -> Result<Connection, OpenError> {
+    let unusable = |cause: Box<dyn std::error::Error + Send + Sync>| OpenError::Unusable {
+        path: PathBuf::from(":memory:"),
+        cause,
+    };
+    let mut db = Connection::open_in_memory().map_err(|error| unusable(Box::new(error)))?;
+    prepare_connection(&db).map_err(|error| unusable(Box::new(error)))?;
+    migrations::runner().run(&mut db).map_err(|error| unusable(Box::new(error)))?;
+    Ok(db)
+}
+
 fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
     let unusable = |error| OpenError::Unusable { path: folder.to_owned(), cause: Box::new(error) };
     fs::create_dir_all(folder).map_err(unusable)?;

@@ -12,7 +12,15 @@ use crate::{Result, StoreError};
 const READERS: usize = 4;
 
 #[derive(Clone)]
-pub(super) struct Readers {
+pub(super) enum Readers {
+    /// Connections of their own, used on threads that may block.
+    Pool(Pool),
+    /// The writer's connection, used by the caller ([`Image`](super::Image)).
+    Inline(Arc<Mutex<Connection>>),
+}
+
+#[derive(Clone)]
+pub(super) struct Pool {
     idle: Arc<Mutex<Vec<Connection>>>,
     room: Arc<tokio::sync::Semaphore>,
 }
@@ -27,7 +35,8 @@ impl Readers {
             db.pragma_update(None, "query_only", true)?;
             idle.push(db);
         }
-        Ok(Self { idle: Arc::new(Mutex::new(idle)), room: Arc::new(tokio::sync::Semaphore::new(READERS)) })
+        let room = Arc::new(tokio::sync::Semaphore::new(READERS));
+        Ok(Self::Pool(Pool { idle: Arc::new(Mutex::new(idle)), room }))
     }
 
     /// Reads on one consistent image of the database.
@@ -41,6 +50,19 @@ impl Readers {
 
     /// Uses a connection outside any transaction.
     pub(super) async fn outside<T, F>(&self, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T> + Send + 'static,
+    {
+        match self {
+            Self::Pool(pool) => pool.outside(work).await,
+            Self::Inline(db) => work(&db.lock().unwrap_or_else(PoisonError::into_inner)),
+        }
+    }
+}
+
+impl Pool {
+    async fn outside<T, F>(&self, work: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,

@@ -1,7 +1,8 @@
 //! The one writer: a thread that runs calls in a savepoint each and commits them in groups. A caller hears back only after COMMIT.
+//! On an [`Image`](super::Image) there is no thread: a call is run and committed by whoever makes it.
 
-use std::sync::Arc;
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use manifold_model::{ExecutionId, Millis};
@@ -99,11 +100,30 @@ where
 
 /// The way to the writer.
 #[derive(Clone)]
-pub(super) struct Writer {
-    calls: Arc<Calls>,
+pub(super) enum Writer {
+    /// A thread with a queue before it.
+    Thread(Arc<Calls>),
+    /// The caller itself.
+    Inline(Arc<Inline>),
 }
 
-struct Calls {
+/// What a call needs that is run by its caller.
+pub(super) struct Inline {
+    db: Arc<Mutex<Connection>>,
+    clock: Arc<dyn Clock>,
+    hints: broadcast::Sender<Hint>,
+}
+
+impl Inline {
+    fn run(&self, call: Box<dyn Call>) {
+        // Nobody else is in the group.
+        let (_, no_more) = mpsc::channel();
+        let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
+        commit_group(&db, &*self.clock, call, &no_more, &self.hints);
+    }
+}
+
+pub(super) struct Calls {
     queue: Option<mpsc::Sender<Box<dyn Call>>>,
     room: tokio::sync::Semaphore,
     thread: Option<thread::JoinHandle<()>>,
@@ -130,13 +150,20 @@ impl Writer {
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || serve(&db, &*clock, &calls, &hints))?;
-        Ok(Self {
-            calls: Arc::new(Calls {
-                queue: Some(queue),
-                room: tokio::sync::Semaphore::new(QUEUE),
-                thread: Some(thread),
-            }),
-        })
+        Ok(Self::Thread(Arc::new(Calls {
+            queue: Some(queue),
+            room: tokio::sync::Semaphore::new(QUEUE),
+            thread: Some(thread),
+        })))
+    }
+
+    /// A writer without a thread.
+    pub(super) fn inline(
+        db: Arc<Mutex<Connection>>,
+        clock: Arc<dyn Clock>,
+        hints: broadcast::Sender<Hint>,
+    ) -> Self {
+        Self::Inline(Arc::new(Inline { db, clock, hints }))
     }
 
     /// Runs work in a savepoint of its own; returns when it is durable.
@@ -162,11 +189,19 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Writing<'_>) -> Result<T> + Send + 'static,
     {
-        let _room = self.calls.room.acquire().await.map_err(|_| closed())?;
         let (caller, answer) = oneshot::channel();
         let call = Box::new(Work { work: Some(work), guarded, outcome: Err(closed()), caller });
-        self.calls.queue.as_ref().ok_or_else(closed)?.send(call).map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())?
+        match self {
+            Self::Inline(inline) => {
+                inline.run(call);
+                answer.await.map_err(|_| closed())?
+            }
+            Self::Thread(calls) => {
+                let _room = calls.room.acquire().await.map_err(|_| closed())?;
+                calls.queue.as_ref().ok_or_else(closed)?.send(call).map_err(|_| closed())?;
+                answer.await.map_err(|_| closed())?
+            }
+        }
     }
 }
 
