@@ -348,7 +348,7 @@ impl LogStore {
         if self.shared.inline {
             return work();
         }
-        tokio::task::spawn_blocking(work).await.map_err(LogError::Stopped)?
+        tokio::task::spawn_blocking(work).await.map_err(|_| LogError::Stopped)?
     }
 }
 
