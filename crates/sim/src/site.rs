@@ -7,7 +7,7 @@ use std::time::Duration;
 use manifold_control::{Control, Limits, Parts};
 use manifold_delegate::{Delegate, DelegateConfig, MemorySpool};
 use manifold_model::DelegateId;
-use manifold_runtime::{Config, Delegates, Offer, Runtime, serve_delegate};
+use manifold_runtime::{Config, Delegates, Offer, Runtime, Origin, serve_delegate};
 use manifold_secrets::Key;
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
@@ -225,7 +225,7 @@ async fn dial(sim: Arc<Sim>, index: usize, delegate: Delegate, servers: Arc<Vec<
             let (ours, theirs) = wire::lay(&sim, (index, server), &gate);
             let (serving, name) = (Arc::clone(&sim), format!("s{server}"));
             tokio::spawn(async move {
-                let ended = serve_delegate(&runtime, theirs).await;
+                let ended = serve_delegate(&runtime, theirs, Origin::Inside).await;
                 note!(serving, "{name} no longer serves d{index}: {ended:?}");
             });
             let ended = delegate.run(ours, CancellationToken::new()).await;
