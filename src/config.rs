@@ -8,12 +8,21 @@ use clap::Args;
 use manifold_model::{Problem, code};
 use serde::{Deserialize, Serialize};
 
+use crate::database::DatabaseUrl;
+use crate::drivers::DriverSettings;
+
 /// Flags of `manifold server`; each is also a variable `MANIFOLD_…` and, but for `--config` and `--print-config`, a key of the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServerFlags {
     /// Folder for the store, logs and the key that wraps secret keys; made when absent
     #[arg(long, env = "MANIFOLD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// PostgreSQL database for the store, which any number of servers share [default: SQLite, DIR/manifold.db]
+    #[arg(long, env = "MANIFOLD_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
+    /// Name of this server among those that share a store [default: a random one, kept in DIR/node]
+    #[arg(long, env = "MANIFOLD_NODE", value_name = "NAME")]
+    pub node: Option<String>,
     /// Address to listen on
     #[arg(long, env = "MANIFOLD_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
@@ -32,9 +41,18 @@ pub struct ServerFlags {
     /// Configuration tree (Setup/…) to import at start
     #[arg(long, env = "MANIFOLD_SEED", value_name = "DIR")]
     pub seed: Option<PathBuf>,
+    /// Run a delegate inside the server even though servers share the store
+    #[arg(long, env = "MANIFOLD_DELEGATE", conflicts_with = "no_delegate")]
+    pub delegate: bool,
     /// Do not run a delegate inside the server
     #[arg(long, env = "MANIFOLD_NO_DELEGATE")]
     pub no_delegate: bool,
+    /// Certificate chain to serve HTTPS with, PEM
+    #[arg(long, env = "MANIFOLD_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, env = "MANIFOLD_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Listen on a non-loopback address without TLS
     #[arg(long, env = "MANIFOLD_INSECURE_HTTP")]
     pub insecure_http: bool,
@@ -78,6 +96,11 @@ pub enum HostKeys {
 pub struct Settings {
     /// Folder for everything that lasts.
     pub data: PathBuf,
+    /// PostgreSQL database for the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<DatabaseUrl>,
+    /// Name of this server among those that share a store.
+    pub node: Option<String>,
     /// Address to listen on.
     pub listen: SocketAddr,
     /// How people and clients reach this server.
@@ -90,8 +113,14 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
     /// Configuration tree to import at start.
     pub seed: Option<PathBuf>,
+    /// A delegate inside the server even though servers share the store.
+    pub delegate: bool,
     /// No delegate inside the server.
     pub no_delegate: bool,
+    /// Certificate chain to serve HTTPS with.
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate.
+    pub tls_key: Option<PathBuf>,
     /// Plain HTTP on a non-loopback address.
     pub insecure_http: bool,
     /// Test kinds.
@@ -142,13 +171,18 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             data: PathBuf::from("manifold-data"),
+            database_url: None,
+            node: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             account_id: None,
             admin_api_key_file: None,
             key_file: None,
             seed: None,
+            delegate: false,
             no_delegate: false,
+            tls_cert: None,
+            tls_key: None,
             insecure_http: false,
             enable_test_kinds: false,
             ssh: SshSettings::default(),
@@ -182,21 +216,19 @@ pub fn settings(flags: ServerFlags) -> Result<Settings, Box<Problem>> {
     overlay(&mut settings, flags);
     // Attempt folders are found again by their path after a restart from another folder.
     settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
-    for (name, path) in [("helm", &settings.kubernetes.helm), ("kubeconfig", &settings.kubernetes.kubeconfig)]
-    {
-        if let Some(missing) = path.as_ref().filter(|path| !path.is_file()) {
-            let what = format!("{name} is set to {}, which is not a file", missing.display());
-            let problem = Problem::new(code!("CONFIG_INVALID"), what);
-            return Err(Box::new(problem.hint("correct the path, or leave the setting out")));
-        }
+    settings.drivers().check()?;
+    if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+        let problem =
+            Problem::new(code!("TLS_FILES_INVALID"), "one of tls_cert and tls_key is set without the other");
+        return Err(Box::new(problem.hint("give --tls-cert and --tls-key, or neither")));
     }
-    if !settings.listen.ip().is_loopback() && !settings.insecure_http {
+    if !settings.listen.ip().is_loopback() && settings.tls_cert.is_none() && !settings.insecure_http {
         return Err(Box::new(
             Problem::new(
                 code!("INSECURE_LISTEN"),
                 format!("refusing to listen on {} without TLS", settings.listen),
             )
-            .hint("listen on a loopback address behind a TLS proxy, or say --insecure-http"),
+            .hint("give --tls-cert and --tls-key, listen on a loopback address behind a TLS proxy, or say --insecure-http"),
         ));
     }
     Ok(settings)
@@ -219,12 +251,18 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
     if let Some(listen) = flags.listen {
         settings.listen = listen;
     }
+    settings.database_url = flags.database_url.or(settings.database_url.take());
+    settings.node = flags.node.or(settings.node.take());
     settings.public_url = flags.public_url.or(settings.public_url.take());
     settings.account_id = flags.account_id.or(settings.account_id.take());
     settings.admin_api_key_file = flags.admin_api_key_file.or(settings.admin_api_key_file.take());
     settings.key_file = flags.key_file.or(settings.key_file.take());
     settings.seed = flags.seed.or(settings.seed.take());
-    settings.no_delegate |= flags.no_delegate;
+    // Whoever says one of the two now means it, whatever the file says.
+    settings.delegate = flags.delegate || (settings.delegate && !flags.no_delegate);
+    settings.no_delegate = flags.no_delegate || (settings.no_delegate && !flags.delegate);
+    settings.tls_cert = flags.tls_cert.or(settings.tls_cert.take());
+    settings.tls_key = flags.tls_key.or(settings.tls_key.take());
     settings.insecure_http |= flags.insecure_http;
     settings.enable_test_kinds |= flags.enable_test_kinds;
     if let Some(host_keys) = flags.ssh_host_keys {
@@ -238,6 +276,11 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
 }
 
 impl Settings {
+    /// Whether a delegate runs inside the server: unless servers share the store (`design.md` 6), or as it is said.
+    pub fn embeds_delegate(&self) -> bool {
+        !self.no_delegate && (self.database_url.is_none() || self.delegate)
+    }
+
     /// File with the administrator's API key.
     pub fn admin_key_path(&self) -> PathBuf {
         self.admin_api_key_file.clone().unwrap_or_else(|| self.data.join("admin-api-key"))
@@ -248,25 +291,16 @@ impl Settings {
         self.key_file.clone().unwrap_or_else(|| self.data.join("key"))
     }
 
-    /// The program `helm`: as set, else the one in `PATH`.
-    pub fn helm(&self) -> Option<PathBuf> {
-        self.kubernetes.helm.clone().or_else(|| {
-            let path = std::env::var_os("PATH")?;
-            std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|file| file.is_file())
-        })
-    }
-
-    /// Known-hosts files, the first of which `accept-new` writes to.
-    pub fn known_hosts(&self) -> Vec<PathBuf> {
-        if !self.ssh.known_hosts.is_empty() {
-            return self.ssh.known_hosts.clone();
+    /// What the drivers of the delegate inside the server are told.
+    pub fn drivers(&self) -> DriverSettings {
+        DriverSettings {
+            data: self.data.clone(),
+            host_keys: self.ssh.host_keys,
+            known_hosts: self.ssh.known_hosts.clone(),
+            helm: self.kubernetes.helm.clone(),
+            kubeconfig: self.kubernetes.kubeconfig.clone(),
+            enable_test_kinds: self.enable_test_kinds,
         }
-        let mut files = vec![self.data.join("known_hosts")];
-        if let Some(home) = std::env::var_os("HOME") {
-            files.push(Path::new(&home).join(".ssh/known_hosts"));
-        }
-        files.push(PathBuf::from("/etc/ssh/ssh_known_hosts"));
-        files
     }
 }
 
@@ -300,7 +334,7 @@ mod tests {
         let here = folder.path().join("helm");
         std::fs::write(&here, "").unwrap();
         let with = |helm: &Path| settings(ServerFlags { helm: Some(helm.into()), ..ServerFlags::default() });
-        assert_eq!(with(&here).unwrap().helm(), Some(here));
+        assert_eq!(with(&here).unwrap().drivers().helm(), Some(here));
         let refused = with(&folder.path().join("none")).unwrap_err();
         assert!(refused.message.starts_with("helm is set to"), "{refused:?}");
     }
@@ -316,5 +350,22 @@ mod tests {
         };
         assert_eq!(open(false).unwrap_err().code, code!("INSECURE_LISTEN"));
         assert!(open(true).is_ok());
+    }
+
+    #[test]
+    fn servers_that_share_a_store_embed_a_delegate_only_when_asked_to() {
+        let with = |database: bool, delegate, no_delegate| {
+            let database_url = database.then(|| "postgres://me:s3cret@db/deploy".parse().unwrap());
+            settings(ServerFlags { database_url, delegate, no_delegate, ..ServerFlags::default() }).unwrap()
+        };
+        assert!(with(false, false, false).embeds_delegate());
+        assert!(!with(false, false, true).embeds_delegate());
+        assert!(!with(true, false, false).embeds_delegate());
+        let settings = with(true, true, false);
+        assert!(settings.embeds_delegate());
+        let printed = toml::to_string_pretty(&settings).unwrap();
+        assert!(
+            printed.contains("database_url = \"postgres://me@db/deploy\"") && !printed.contains("s3cret")
+        );
     }
 }

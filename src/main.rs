@@ -2,11 +2,17 @@
 
 mod admin_key;
 mod config;
+mod database;
+mod delegate;
 mod demo;
+mod door;
+mod drivers;
 mod embedded;
 mod folder;
+mod node;
 mod seed;
 mod server;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -26,6 +32,8 @@ struct Manifold {
 enum Command {
     /// Run the server
     Server(Box<config::ServerFlags>),
+    /// Run a delegate: it dials out to a server and does that server's work near the infrastructure
+    Delegate(Box<delegate::DelegateFlags>),
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
     #[command(flatten)]
@@ -63,8 +71,12 @@ async fn run(command: Command) -> ExitCode {
             log_to_stderr();
             ended(serve(*flags).await)
         }
+        Command::Delegate(flags) => {
+            log_to_stderr();
+            ended(delegate::run(*flags).await)
+        }
         Command::Demo(flags) => demo::run(flags).await,
-        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &embedded::offer()).await,
+        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
     }
 }
 
@@ -77,7 +89,7 @@ async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut server = server::start(settings).await?;
-    println!("listening on http://{}", server.address);
+    println!("listening on {}://{}", server.scheme, server.address);
     tokio::select! {
         ended = server.ended() => ended?,
         stopped = signal() => stopped?,
@@ -87,7 +99,7 @@ async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
 }
 
 /// Waits for SIGINT or SIGTERM.
-async fn signal() -> std::io::Result<()> {
+pub(crate) async fn signal() -> std::io::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
@@ -109,7 +121,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Logs of the server: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
+/// Logs of a server or delegate: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("MANIFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());

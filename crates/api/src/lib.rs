@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err, reason = "a refusal happens once a request; its size costs nothing")]
 
 pub mod access;
+pub mod delegates;
 pub mod error;
 pub mod feed;
 pub mod graphql;
@@ -38,6 +39,8 @@ pub struct Options {
     pub shutdown: CancellationToken,
     /// Whether the server can take work now: `/readyz`.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Takes the connections of delegates.
+    pub delegates: Arc<dyn delegates::Door>,
 }
 
 /// Everything handlers use.
@@ -53,6 +56,8 @@ pub struct Api {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/metrics` shows.
     pub metrics: Arc<rest::metrics::Metrics>,
+    /// Takes the connections of delegates.
+    pub delegates: Arc<dyn delegates::Door>,
 }
 
 /// All routes.
@@ -63,10 +68,12 @@ pub fn router(control: Arc<Control>, options: Options) -> Router {
         shutdown: options.shutdown,
         ready: options.ready,
         metrics: Arc::new(rest::metrics::Metrics::new(options.version)),
+        delegates: options.delegates,
     };
     let metrics = Arc::clone(&api.metrics);
     let routes = Router::new()
         .route("/api/graphql", get(graphql::socket).post(graphql::post))
+        .route("/api/delegate/connect", get(delegates::connect))
         .merge(rest::routes())
         .with_state(api.clone());
     // The header of the key never shows up in a trace.

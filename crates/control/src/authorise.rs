@@ -19,6 +19,8 @@ pub enum Action {
     ManageCloudProviders,
     /// Create, change and delete resource constraints.
     ManageConstraints,
+    /// Approve, reject, delete and limit delegates; create and revoke the tokens with which they join.
+    ManageDelegates,
 }
 
 /// On what.

@@ -3,6 +3,7 @@
 
 pub mod abort;
 pub mod actor;
+mod announcement;
 pub mod answer;
 pub mod applications;
 pub mod authenticate;
@@ -10,6 +11,8 @@ pub mod authorise;
 pub mod cloud_providers;
 pub mod collect;
 pub mod constraints;
+pub mod delegate_tokens;
+pub mod delegates;
 pub mod delete;
 pub mod error;
 pub mod executions;
@@ -49,7 +52,7 @@ pub use error::{Error, Result};
 pub use kinds::KindsOnOffer;
 pub use limits::Limits;
 pub use manifold_model as model;
-pub use manifold_secrets::{ExposeSecret, SecretBytes};
+pub use manifold_secrets::{ExposeSecret, SecretBytes, SecretString};
 pub use manifold_store::clock::{Clock, SystemClock};
 pub use snapshot::Snapshot;
 

@@ -7,6 +7,7 @@
 //! Every execution belongs to one server ([`membership`]) and there to one worker (by the hash of its id), so its events are decided by one task
 //! only. Should two servers disagree for a moment whose it is, the sequence number and the lease that each append names keep them apart.
 
+mod admit;
 mod advance;
 mod chores;
 mod connection;
@@ -34,10 +35,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use delegates::Delegates;
 use membership::Membership;
+
+pub use admit::Origin;
+pub use delegates::Delegates;
 pub use offer::Offer;
-pub use serve::serve_delegate;
+pub use serve::{ServeError, serve_delegate};
 
 /// Milliseconds since the epoch, from a clock that never goes back.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
@@ -72,6 +75,7 @@ pub(crate) struct Shared {
     pub plans: run::Plans,
     /// Told when hints were lost: somebody has to look at everything.
     pub overlooked: Notify,
+    pub handshakes: Arc<admit::Handshakes>,
     pub shutdown: CancellationToken,
 }
 
@@ -128,6 +132,7 @@ impl Runtime {
             workers,
             plans: run::Plans::default(),
             overlooked: Notify::new(),
+            handshakes: Arc::default(),
             shutdown,
         });
         delegates::refresh(&shared).await?;

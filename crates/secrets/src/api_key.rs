@@ -1,4 +1,4 @@
-//! API keys: made here, shown once, kept only as their SHA-256.
+//! API keys, and tokens with which delegates join: made here, shown once, kept only as their SHA-256.
 
 use aws_lc_rs::{constant_time, digest};
 use secrecy::SecretString;
@@ -10,16 +10,30 @@ use crate::{Result, SecretError};
 const RANDOM_BYTES: usize = 32;
 /// What every key made here begins with, so that scanners for leaked keys know it.
 const PREFIX: &str = "mfk_";
+/// What every token with which delegates join begins with.
+const DELEGATE_PREFIX: &str = "mfd.";
 
 /// A new random API key: `mfk_` and 64 hexadecimal digits.
 ///
 /// # Errors
 /// The system gives no randomness.
 pub fn random() -> Result<SecretString> {
+    random_after(PREFIX)
+}
+
+/// A new random token with which delegates join: `mfd.` and 64 hexadecimal digits.
+///
+/// # Errors
+/// The system gives no randomness.
+pub fn random_delegate_token() -> Result<SecretString> {
+    random_after(DELEGATE_PREFIX)
+}
+
+fn random_after(prefix: &str) -> Result<SecretString> {
     let mut bytes = Zeroizing::new([0u8; RANDOM_BYTES]);
     aws_lc_rs::rand::fill(bytes.as_mut()).map_err(|_| SecretError::Crypto("make an API key"))?;
     let digits = Zeroizing::new(hex(bytes.as_ref()));
-    Ok(SecretString::from(format!("{PREFIX}{}", *digits)))
+    Ok(SecretString::from(format!("{prefix}{}", *digits)))
 }
 
 /// The SHA-256 of a key, lower-case hexadecimal: what the store keeps.
@@ -60,6 +74,7 @@ mod tests {
         assert!(matches(key.expose_secret(), &kept));
         assert!(!matches(other.expose_secret(), &kept));
         assert!(!matches("", &kept) && !matches(key.expose_secret(), ""));
+        assert!(random_delegate_token().unwrap().expose_secret().starts_with("mfd."));
         assert_eq!(hash("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
     }
 }

@@ -14,7 +14,7 @@ use manifold_model::secret::SecretType;
 pub use built_in::{BuiltIn, Sealed, Source};
 pub use error::{Result, SecretError};
 pub use key::{Key, SealKeyId};
-pub use secrecy::ExposeSecret;
+pub use secrecy::{ExposeSecret, SecretString};
 
 /// A secret value: wiped when dropped, never printed, read only through [`ExposeSecret`].
 pub type SecretBytes = secrecy::SecretSlice<u8>;

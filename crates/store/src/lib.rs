@@ -308,6 +308,8 @@ pub struct DelegateTokenRow {
     pub name: String,
     /// SHA-256 of the token, hexadecimal.
     pub hash: String,
+    /// Whether somebody has to approve each delegate that joins with it before it may work.
+    pub approval_required: bool,
     /// When it was made.
     pub created_at: Millis,
     /// When it was revoked: nobody joins with it any more, and whoever joined with it is not let in again.
@@ -915,7 +917,7 @@ pub trait Store: Send + Sync + 'static {
     async fn create_delegate_token(&self, token: DelegateTokenRow) -> Result<()>;
     /// All tokens with which delegates join, by name.
     async fn delegate_tokens(&self) -> Result<Vec<DelegateTokenRow>>;
-    /// Revokes a token; one that is revoked stays as it is.
+    /// Revokes a token; one that is revoked stays as it is. Delegates that joined with it lose their leases, their tasks go back to the queue.
     async fn revoke_delegate_token(&self, id: &str) -> Result<()>;
 }
 

@@ -56,6 +56,14 @@ fn kinds() -> Vec<KindSpec> {
         .to_vec()
 }
 
+/// Nobody connects in these tests.
+struct NoDoor;
+
+#[async_trait::async_trait]
+impl manifold_api::delegates::Door for NoDoor {
+    async fn serve(&self, _: axum::extract::ws::WebSocket, _: std::net::SocketAddr) {}
+}
+
 impl Server {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -77,6 +85,7 @@ impl Server {
             version: "test",
             shutdown: CancellationToken::new(),
             ready: Arc::new(|| true),
+            delegates: Arc::new(NoDoor),
         };
         Self { router: manifold_api::router(control, options), store, _folder: folder }
     }

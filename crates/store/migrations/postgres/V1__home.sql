@@ -98,6 +98,7 @@ CREATE TABLE delegate_tokens (
     id         TEXT COLLATE "C" PRIMARY KEY,
     name       TEXT COLLATE "C" NOT NULL UNIQUE,
     hash       TEXT NOT NULL,
+    approval_required BOOLEAN NOT NULL,
     created_at BIGINT NOT NULL,
     revoked_at BIGINT
 );

@@ -44,9 +44,10 @@ CREATE TABLE delegates (
 );
 
 CREATE TABLE delegate_tokens (
-    id         TEXT PRIMARY KEY,
-    name       TEXT NOT NULL UNIQUE,
-    hash       TEXT NOT NULL,
-    created_at INTEGER NOT NULL,
-    revoked_at INTEGER
+    id                TEXT PRIMARY KEY,
+    name              TEXT NOT NULL UNIQUE,
+    hash              TEXT NOT NULL,
+    approval_required INTEGER NOT NULL,
+    created_at        INTEGER NOT NULL,
+    revoked_at        INTEGER
 ) WITHOUT ROWID;

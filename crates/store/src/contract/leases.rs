@@ -6,7 +6,7 @@ use manifold_model::task::{Outcome, Payload, ScriptTask, Task};
 
 use super::Home;
 use super::fixtures::{append, claim_one, delegate, offer, pipeline, seq, server, task};
-use crate::{DELEGATE_DEAD_MS, Hint, LEASE_MS, Store, StoreError, delegate_holder};
+use crate::{DELEGATE_DEAD_MS, DelegateRow, Hint, LEASE_MS, Store, StoreError, delegate_holder};
 
 pub(super) async fn run<H: Home>(make: &impl Fn() -> H) {
     a_new_life_of_a_node_fences_the_old(&make()).await;
@@ -138,6 +138,7 @@ async fn delegates_and_tokens_are_kept(store: &dyn Store) {
         id: "t".to_owned(),
         name: "west".to_owned(),
         hash: "00".to_owned(),
+        approval_required: true,
         created_at: 1,
         revoked_at: None,
     };
@@ -145,9 +146,20 @@ async fn delegates_and_tokens_are_kept(store: &dyn Store) {
     let twice =
         store.create_delegate_token(crate::DelegateTokenRow { id: "u".to_owned(), ..token.clone() }).await;
     assert!(matches!(twice, Err(StoreError::Exists(_))), "a name stands for one token");
+    assert_eq!(store.delegate_tokens().await.unwrap(), [token.clone()]);
+    store.enrol(delegate("joined")).await.unwrap();
+    let other = DelegateRow { token: "other".to_owned(), ..delegate("elsewhere") };
+    store.enrol(other).await.unwrap();
+    let lost = store.lease(&a, &"joined".into()).await.unwrap();
+    let kept = store.lease(&a, &"elsewhere".into()).await.unwrap();
     store.revoke_delegate_token("t").await.unwrap();
     let revoked = store.delegate_tokens().await.unwrap();
     assert!(revoked.len() == 1 && revoked[0].revoked_at.is_some());
+    assert!(
+        matches!(store.claim(&lost, &offer(1)).await, Err(StoreError::Fenced { .. })),
+        "it came by this token"
+    );
+    assert!(store.claim(&kept, &offer(1)).await.is_ok());
     store.revoke_delegate_token("t").await.unwrap();
     assert_eq!(store.delegate_tokens().await.unwrap(), revoked, "once");
     assert!(matches!(store.revoke_delegate_token("x").await, Err(StoreError::Missing(_))));
@@ -170,7 +182,13 @@ async fn delegates_and_tokens_are_kept(store: &dyn Store) {
     assert!(matches!(store.claim(&lease, &offer(1)).await, Err(StoreError::Fenced { .. })));
     let all = store.delegates().await.unwrap();
     let all: Vec<_> = all.iter().map(|row| (row.id.as_str(), row.status, row.connection.is_some())).collect();
-    let expected = [("1", DelegateStatus::Deleted, false), ("2", DelegateStatus::WaitingForApproval, false)];
+    let waits = DelegateStatus::WaitingForApproval;
+    let expected = [
+        ("joined", waits, false),
+        ("elsewhere", waits, true),
+        ("1", DelegateStatus::Deleted, false),
+        ("2", waits, false),
+    ];
     assert_eq!(all, expected);
     assert_eq!(store.delegate(&"x".into()).await.unwrap(), None);
     let nobody = store.set_delegate_status(&"x".into(), DelegateStatus::Enabled).await;

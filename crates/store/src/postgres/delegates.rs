@@ -88,9 +88,16 @@ pub(super) async fn create_token(writing: &mut Writing<'_>, token: &DelegateToke
     let added = writing
         .db
         .run(
-            "INSERT INTO delegate_tokens (id, name, hash, created_at, revoked_at) VALUES ($1, $2, $3, $4, $5) \
-             ON CONFLICT DO NOTHING",
-            &[&token.id, &token.name, &token.hash, &token.created_at, &token.revoked_at],
+            "INSERT INTO delegate_tokens (id, name, hash, approval_required, created_at, revoked_at) \
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            &[
+                &token.id,
+                &token.name,
+                &token.hash,
+                &token.approval_required,
+                &token.created_at,
+                &token.revoked_at,
+            ],
         )
         .await?;
     if added == 0 {
@@ -101,14 +108,18 @@ pub(super) async fn create_token(writing: &mut Writing<'_>, token: &DelegateToke
 
 pub(super) async fn tokens(db: &Db<'_>) -> Result<Vec<DelegateTokenRow>> {
     let found = db
-        .rows("SELECT id, name, hash, created_at, revoked_at FROM delegate_tokens ORDER BY name", &[])
+        .rows(
+            "SELECT id, name, hash, approval_required, created_at, revoked_at FROM delegate_tokens ORDER BY name",
+            &[],
+        )
         .await?;
     let one = |row: &Row| DelegateTokenRow {
         id: row.get(0),
         name: row.get(1),
         hash: row.get(2),
-        created_at: row.get(3),
-        revoked_at: row.get(4),
+        approval_required: row.get(3),
+        created_at: row.get(4),
+        revoked_at: row.get(5),
     };
     Ok(found.iter().map(one).collect())
 }

@@ -84,21 +84,34 @@ pub(super) fn create_token(writing: &mut Writing<'_>, token: &DelegateTokenRow) 
         return Err(StoreError::Exists(format!("the delegate token {}", token.name)));
     }
     writing
-        .sql("INSERT INTO delegate_tokens (id, name, hash, created_at, revoked_at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-        .execute(params![token.id, token.name, token.hash, token.created_at, token.revoked_at])?;
+        .sql(
+            "INSERT INTO delegate_tokens (id, name, hash, approval_required, created_at, revoked_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            token.id,
+            token.name,
+            token.hash,
+            token.approval_required,
+            token.created_at,
+            token.revoked_at
+        ])?;
     leases::delegates_changed(writing)
 }
 
 pub(super) fn tokens(db: &Connection) -> Result<Vec<DelegateTokenRow>> {
     Ok(db
-        .prepare_cached("SELECT id, name, hash, created_at, revoked_at FROM delegate_tokens ORDER BY name")?
+        .prepare_cached(
+            "SELECT id, name, hash, approval_required, created_at, revoked_at FROM delegate_tokens ORDER BY name",
+        )?
         .query_map([], |row| {
             Ok(DelegateTokenRow {
                 id: row.get(0)?,
                 name: row.get(1)?,
                 hash: row.get(2)?,
-                created_at: row.get(3)?,
-                revoked_at: row.get(4)?,
+                approval_required: row.get(3)?,
+                created_at: row.get(4)?,
+                revoked_at: row.get(5)?,
             })
         })?
         .collect::<rusqlite::Result<_>>()?)
@@ -111,6 +124,13 @@ pub(super) fn revoke_token(writing: &mut Writing<'_>, id: &str) -> Result<()> {
         .execute(params![id, now])?;
     if changed == 0 {
         return Err(StoreError::Missing(format!("the delegate token {id}")));
+    }
+    let joined: Vec<String> = writing
+        .sql("SELECT id FROM delegates WHERE token = ?1")?
+        .query_map([id], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    for delegate in joined {
+        leases::take_from(writing, &delegate_holder(&delegate.into()))?;
     }
     leases::delegates_changed(writing)
 }
