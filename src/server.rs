@@ -212,10 +212,9 @@ async fn open_store(settings: &Settings) -> Result<Opened> {
 /// The key that wraps secret keys; a store that was sealed with another one is refused.
 async fn vault(store: &dyn Store, settings: &Settings) -> Result<Key> {
     let path = settings.key_path();
-    if !path.exists()
-        && settings.database_url.is_some()
-        && let Some(id) = store.setting("key_id").await.context("read the key's id")?
-    {
+    // In this order: whoever wrote the id made the file before, if it is one that servers share.
+    let known = store.setting("key_id").await.context("read the key's id")?;
+    if let Some(id) = known.filter(|_| settings.database_url.is_some() && !path.exists()) {
         // Another server has sealed with its key already; one made here would open nothing.
         let what = format!("the store is sealed with the key {id}, and {} does not exist", path.display());
         let problem = Problem::new(manifold_model::code!("KEY_OTHER"), what);

@@ -18,6 +18,7 @@ mod kubernetes;
 mod legs;
 mod scene;
 mod selection;
+mod servers;
 mod shared;
 mod site;
 mod sources;
