@@ -19,6 +19,7 @@ mod legs;
 mod releases;
 mod scene;
 mod selection;
+mod servers;
 mod shared;
 mod site;
 mod sources;

@@ -35,10 +35,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use delegates::Delegates;
 use membership::Membership;
-pub use offer::Offer;
+
 pub use admit::Origin;
+pub use delegates::Delegates;
+pub use offer::Offer;
 pub use serve::{ServeError, serve_delegate};
 
 /// Milliseconds since the epoch, from a clock that never goes back.

@@ -55,13 +55,13 @@ where
     let lease = shared.store.lease(&server, &id).await?;
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
-    let known = match origin {
+    let enrolled = match origin {
         Origin::Inside => Some(shared.store.enrol(row(&id, &hello, shared.now())).await?),
         _ => shared.store.delegate(&id).await?,
     };
     let (orders, to_send) = mpsc::unbounded_channel();
     let connection = Arc::new(connection(id, hello, lease.clone(), orders));
-    connection.set_scopes(known.map(|known| known.scopes).unwrap_or_default());
+    connection.set_scopes(enrolled.map(|row| row.scopes).unwrap_or_default());
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
         biased;
@@ -200,9 +200,7 @@ fn frame(order: Order) -> FromServer {
 async fn heard(receive: &mut Receiver<FromDelegate>) -> Result<Option<FromDelegate>, LinkError> {
     match timeout(limits::SILENCE_LIMIT, receive.recv()).await {
         Ok(message) => message,
-        Err(_) => {
-            Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() })
-        }
+        Err(_) => Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() }),
     }
 }
 
