@@ -38,7 +38,12 @@ pub struct Options {
     pub shutdown: CancellationToken,
     /// Whether the server can take work now: `/readyz`.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What others count, as OpenMetrics text without the end mark, for `/metrics`.
+    pub more_metrics: MoreMetrics,
 }
+
+/// Counts of others than the API, when somebody asks.
+pub type MoreMetrics = Arc<dyn Fn() -> futures::future::BoxFuture<'static, String> + Send + Sync>;
 
 /// Everything handlers use.
 #[derive(Clone)]
@@ -53,6 +58,8 @@ pub struct Api {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/metrics` shows.
     pub metrics: Arc<rest::metrics::Metrics>,
+    /// What others count.
+    pub more_metrics: MoreMetrics,
 }
 
 /// All routes.
@@ -62,6 +69,7 @@ pub fn router(control: Arc<Control>, options: Options) -> Router {
         control,
         shutdown: options.shutdown,
         ready: options.ready,
+        more_metrics: options.more_metrics,
         metrics: Arc::new(rest::metrics::Metrics::new(options.version)),
     };
     let metrics = Arc::clone(&api.metrics);

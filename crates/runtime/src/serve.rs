@@ -339,6 +339,7 @@ async fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
         0
     });
     connection.took_log(flush, size);
+    shared.meters.logged(size);
     connection.credit_log(*shared.logs.flushed().borrow());
 }
 
