@@ -198,7 +198,8 @@ pub fn settings(flags: ServerFlags) -> Result<Settings, Box<Problem>> {
     settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
     settings.drivers().check()?;
     if settings.tls_cert.is_some() != settings.tls_key.is_some() {
-        let problem = Problem::new(code!("TLS_FILES_INVALID"), "one of tls_cert and tls_key is set without the other");
+        let problem =
+            Problem::new(code!("TLS_FILES_INVALID"), "one of tls_cert and tls_key is set without the other");
         return Err(Box::new(problem.hint("give --tls-cert and --tls-key, or neither")));
     }
     if !settings.listen.ip().is_loopback() && settings.tls_cert.is_none() && !settings.insecure_http {

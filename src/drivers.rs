@@ -82,8 +82,10 @@ impl DriverSettings {
 
 /// All drivers, and the capabilities that they bring.
 pub fn drivers(settings: &DriverSettings) -> (Vec<Arc<dyn Driver>>, Vec<String>) {
-    let kubernetes =
-        KubernetesDriver::new(KubernetesSettings { helm: settings.helm(), kubeconfig: settings.kubeconfig.clone() });
+    let kubernetes = KubernetesDriver::new(KubernetesSettings {
+        helm: settings.helm(),
+        kubeconfig: settings.kubeconfig.clone(),
+    });
     let capabilities = kubernetes.capabilities();
     let ssh = settings.ssh();
     let here = manifold_driver::command::Settings {

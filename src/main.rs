@@ -81,7 +81,10 @@ async fn run(command: Command) -> ExitCode {
             ended(delegate::run(*flags).await)
         }
         Command::Delegate { verb: None, run: None } => Manifold::command()
-            .error(clap::error::ErrorKind::MissingRequiredArgument, "give --server, --name and --data, or a verb")
+            .error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "give --server, --name and --data, or a verb",
+            )
             .exit(),
         Command::Demo(flags) => demo::run(flags).await,
         Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,

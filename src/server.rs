@@ -55,7 +55,9 @@ pub async fn start(settings: Settings) -> Result<Server> {
     let shutdown = CancellationToken::new();
     let clock = Arc::new(SystemClock::default());
     let identity = match (&settings.tls_cert, &settings.tls_key) {
-        (Some(certificate), Some(key)) => Some(tls::Served::read(certificate, key).map_err(|problem| *problem)?),
+        (Some(certificate), Some(key)) => {
+            Some(tls::Served::read(certificate, key).map_err(|problem| *problem)?)
+        }
         _ => None,
     };
     let store = open_store(&settings, &clock).await?;

@@ -88,7 +88,8 @@ impl Served {
     }
 
     fn times(&self) -> [Option<std::time::SystemTime>; 2] {
-        [&self.certificate, &self.key].map(|path| std::fs::metadata(path).and_then(|about| about.modified()).ok())
+        [&self.certificate, &self.key]
+            .map(|path| std::fs::metadata(path).and_then(|about| about.modified()).ok())
     }
 }
 
@@ -116,7 +117,9 @@ pub fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Box<Pro
 fn unusable(path: &Path, why: &str) -> Box<Problem> {
     let what = format!("{} cannot be used for TLS", path.display());
     let problem = Problem::new(code!("TLS_FILES_INVALID"), what).detail(why);
-    Box::new(problem.hint("give the certificate chain and its private key as PEM files that this user can read"))
+    Box::new(
+        problem.hint("give the certificate chain and its private key as PEM files that this user can read"),
+    )
 }
 
 /// Connections whose handshake is done.

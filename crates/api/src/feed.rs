@@ -41,6 +41,7 @@ async fn woken(hints: &mut Receiver<Hint>, matters: impl Fn(&Hint) -> bool) -> b
     loop {
         match tokio::time::timeout_at(deadline, hints.recv()).await {
             Err(_) | Ok(Err(RecvError::Lagged(_))) => return true,
+            Ok(Ok(Hint::Everything)) => return true,
             Ok(Ok(hint)) if matters(&hint) => return true,
             Ok(Ok(_)) => {}
             Ok(Err(RecvError::Closed)) => return false,
@@ -259,7 +260,7 @@ pub fn lists(feed: &Feed) -> impl Stream<Item = (u64, Vec<ExecutionId>)> + use<>
                     changed = true;
                     parents.extend(of.filter(|parent| !parents.contains(parent)));
                 }
-                Ok(Err(RecvError::Lagged(_))) => changed = true,
+                Ok(Ok(Hint::Everything) | Err(RecvError::Lagged(_))) => changed = true,
                 Ok(Ok(_)) => continue,
                 Ok(Err(RecvError::Closed)) => at.over = true,
             }

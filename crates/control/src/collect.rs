@@ -121,8 +121,8 @@ async fn ended(hints: &mut tokio::sync::broadcast::Receiver<Hint>, id: &TaskId) 
     loop {
         match hints.recv().await {
             Ok(Hint::TaskEnded(ended)) if ended == *id => return,
+            Ok(Hint::Everything) | Err(RecvError::Lagged(_)) => return,
             Ok(_) => {}
-            Err(RecvError::Lagged(_)) => return,
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }

@@ -99,7 +99,12 @@ fn from_server() -> Vec<FromServer> {
     vec![
         FromServer::Welcome(Welcome { version: 1, lease: lease() }),
         FromServer::Refused(failure()),
-        FromServer::Task(Box::new(TaskFrame { task: task("t"), deliveries: 1, fence: 7, elsewhere: Some("west".into()) })),
+        FromServer::Task(Box::new(TaskFrame {
+            task: task("t"),
+            deliveries: 1,
+            fence: 7,
+            elsewhere: Some("west".into()),
+        })),
         FromServer::Cancel { task: "t".into() },
         FromServer::OutcomeAck(OutcomeAck { task: "t".into(), fence: 7, recorded: false }),
         FromServer::LogCredit { bytes: 9 },

@@ -11,12 +11,11 @@ use manifold_model::request::Request;
 use manifold_model::task::{Task, TaskResult};
 use manifold_model::wait::{Wait, WaitReason};
 use manifold_model::{EntityId, ExecutionId, Millis, TaskId};
-use manifold_store::{Append, Deployment, InboxItem, Inboxed, NewExecution, PermitChange};
+use manifold_store::{Append, Deployment, InboxItem, Inboxed, Lease, NewExecution, PermitChange};
 
-use crate::Shared;
 use crate::delegates::{Connection, Reservation};
-use crate::legs;
 use crate::run::Run;
+use crate::{Shared, legs, scope};
 
 /// A task that will be sent to a delegate once the transaction stands.
 pub struct HandOver {
@@ -37,8 +36,8 @@ pub struct Prepared {
     pub hand_overs: Vec<HandOver>,
     /// Tasks that wait in the store after it.
     pub queued: bool,
-    /// Tasks that no connected delegate may take, and why.
-    pub untaken: Vec<(TaskId, Vec<String>, String)>,
+    /// Tasks that no connected delegate may take.
+    pub untaken: Vec<Untaken>,
     /// Legs created.
     pub legs: Vec<NewExecution>,
     /// Mappings whose newest success is to be read; answered by another advance.
@@ -59,6 +58,19 @@ pub struct Prepared {
     pub release_numbers: HashMap<EntityId, u64>,
 }
 
+/// A task that no connected delegate may take now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Untaken {
+    /// Task.
+    pub task: TaskId,
+    /// Selectors wanted.
+    pub selectors: Vec<String>,
+    /// Why nobody takes it, for people.
+    pub detail: String,
+    /// When the wait ends.
+    pub until: Millis,
+}
+
 /// What a step of an execution is made for.
 pub struct Turn<'a> {
     /// Shared parts.
@@ -67,6 +79,8 @@ pub struct Turn<'a> {
     pub row: &'a ExecutionRow,
     /// Its plan.
     pub plan: &'a Arc<Plan>,
+    /// The lease of the server that writes.
+    pub by: &'a Lease,
     /// Now.
     pub now: Millis,
 }
@@ -131,11 +145,14 @@ impl Prepared {
 
     /// Puts the task into the transaction: claimed for a delegate that has a place for it, or queued.
     fn issue(&mut self, turn: &Turn<'_>, task: Task) {
-        if let Some(index) = self.freed_places.iter().position(|connection| connection.may_take(&task)) {
+        let delegates = &turn.shared.delegates;
+        let scope = scope::of(turn.row, turn.plan);
+        let suits = |connection: &Arc<Connection>| delegates.suits(connection, &task, &scope, turn.now);
+        if let Some(index) = self.freed_places.iter().position(suits) {
             let connection = self.freed_places.swap_remove(index);
             return self.claim(connection, task, true);
         }
-        match turn.shared.delegates.reserve(&task) {
+        match delegates.reserve(&task, &turn.row.id, &scope, turn.now) {
             Reservation::Place(connection) => self.claim(connection, task, false),
             Reservation::Full => {
                 self.queued = true;
@@ -143,7 +160,12 @@ impl Prepared {
             }
             Reservation::Nobody { detail } => {
                 self.queued = true;
-                self.untaken.push((task.id.clone(), task.selectors.clone(), detail));
+                self.untaken.push(Untaken {
+                    task: task.id.clone(),
+                    selectors: task.selectors.clone(),
+                    detail,
+                    until: turn.now.saturating_add(turn.shared.delegate_wait_ms()),
+                });
                 self.append.tasks.push((task, None));
             }
         }
@@ -228,12 +250,12 @@ pub fn inputs(inbox: Vec<Inboxed>) -> (Vec<Input>, Vec<TaskId>, Vec<u64>) {
 }
 
 /// Replaces the wait for a task by the true reason where no delegate may take it.
-pub fn name_untaken(waits: &mut [Wait], untaken: &[(TaskId, Vec<String>, String)], until: Millis) -> bool {
-    let Some((_, selectors, detail)) = untaken.first() else { return false };
+pub fn name_untaken(waits: &mut [Wait], untaken: &[Untaken]) -> bool {
+    let Some(Untaken { selectors, detail, until, .. }) = untaken.first() else { return false };
     for wait in waits.iter_mut() {
         if matches!(wait.reason, WaitReason::Task { .. }) {
-            wait.reason =
-                WaitReason::Delegate { selectors: selectors.clone(), detail: detail.clone(), until };
+            let (selectors, detail) = (selectors.clone(), detail.clone());
+            wait.reason = WaitReason::Delegate { selectors, detail, until: *until };
             return true;
         }
     }

@@ -2,22 +2,27 @@
 //! harm: what it finds is in the store.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use manifold_model::task::Outcome;
-use manifold_model::{Failure, FailureClass, Millis, code};
-use manifold_store::{Hint, InboxItem};
+use manifold_model::Millis;
+use manifold_store::Hint;
 use tokio::sync::broadcast::error::RecvError;
 use tokio_util::task::TaskTracker;
 
-use crate::{Shared, dispatch};
+use crate::worker::Message;
+use crate::{Shared, delegates, dispatch, membership, untaken};
 
-/// Longest sleep of the timer chore: the poll behind the hints.
-const TIMER_POLL: Duration = Duration::from_millis(500);
+/// Longest sleep of the timer chore, milliseconds: the poll behind the hints.
+const TIMER_POLL_MS: Millis = 500;
 /// How often tasks that nobody takes, and inboxes whose hint was lost, are looked at.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often the server's lease is renewed: several tries fit into the time that it holds.
-const RENEW: Duration = Duration::from_secs(2);
+/// Shortest time between two sweeps, however many hints were lost.
+const SWEEP_PACE: Duration = Duration::from_millis(250);
+/// How often everything that is unfinished is looked at when several servers share the store: a new leg has nothing in its inbox by which a sweep
+/// would find it, should the hint of the server that made it be lost.
+const LOOK: Duration = Duration::from_secs(15);
+/// How often the account is told that the delegates of this server are there (`behaviour.md` 19: every minute).
+const SEEN: Duration = Duration::from_secs(30);
 /// How often logs are written out.
 const LOG_FLUSH: Duration = Duration::from_millis(200);
 /// How often the write-ahead log is folded into the database.
@@ -27,16 +32,18 @@ const SWEEP_LIMIT: u32 = 1_000;
 
 /// Starts all chores.
 pub fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
+    tracker.spawn(membership::run(Arc::clone(shared)));
+    tracker.spawn(delegates::run(Arc::clone(shared)));
     tracker.spawn(dispatch::run(Arc::clone(shared)));
     tracker.spawn(hints(Arc::clone(shared)));
     tracker.spawn(timers(Arc::clone(shared)));
     tracker.spawn(sweep(Arc::clone(shared)));
-    tracker.spawn(renew(Arc::clone(shared)));
+    tracker.spawn(seen(Arc::clone(shared)));
     tracker.spawn(flush_logs(Arc::clone(shared)));
     tracker.spawn(checkpoint(Arc::clone(shared)));
 }
 
-/// Wakes the workers of executions that got something, and the dispatcher when tasks were queued.
+/// Passes on what hints say: to the workers of this server's executions, the dispatcher, whoever keeps up with servers and delegates.
 async fn hints(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
     loop {
@@ -45,71 +52,96 @@ async fn hints(shared: Arc<Shared>) {
             hint = hints.recv() => hint,
         };
         match hint {
-            Ok(Hint::Inbox(execution)) => shared.workers.wake(&execution),
+            Ok(Hint::Inbox(execution)) => shared.wake(&execution),
+            Ok(Hint::LegPaused(parent)) if shared.membership.owns(&parent) => {
+                shared.workers.send(&parent, Message::LegPaused(parent.clone()));
+            }
             Ok(Hint::Tasks) => shared.delegates.queued(),
+            Ok(Hint::Delegates) => shared.delegates.stale(),
+            Ok(Hint::Servers) => shared.membership.look(),
+            Ok(Hint::Everything) | Err(RecvError::Lagged(_)) => {
+                shared.delegates.queued();
+                shared.delegates.stale();
+                shared.membership.look();
+                shared.overlooked.notify_one();
+            }
             Ok(_) => {}
-            // The sweep finds what was missed.
-            Err(RecvError::Lagged(_)) => shared.delegates.queued(),
             Err(RecvError::Closed) => return,
         }
     }
 }
 
-/// Fires timers when they are due.
+/// Fires timers when they are due, whosever executions they are for: a timer fires once, and its owner finds it in the inbox.
 async fn timers(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
-    let mut due: Option<Millis> = None;
+    // When to look next; the poll stands behind what is known to be due.
+    let mut next = shared.now();
     loop {
-        let now = shared.now();
-        if due.is_none_or(|due| due <= now) {
-            due = match shared.store.fire_timers(now, SWEEP_LIMIT).await {
-                Ok((executions, next)) => {
-                    executions.iter().for_each(|execution| shared.workers.wake(execution));
-                    next
+        if next <= shared.now() {
+            let poll = shared.now().saturating_add(TIMER_POLL_MS);
+            next = match shared.store.fire_timers(shared.now(), SWEEP_LIMIT).await {
+                Ok((executions, due)) => {
+                    executions.iter().for_each(|execution| shared.wake(execution));
+                    due.map_or(poll, |due| due.min(poll))
                 }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "cannot fire timers");
-                    None
+                    poll
                 }
             };
         }
-        let sleep = due
-            .map_or(TIMER_POLL, |due| Duration::from_millis((due - shared.now()).max(1).unsigned_abs()))
-            .min(TIMER_POLL);
+        let sleep = (next - shared.now()).clamp(1, TIMER_POLL_MS).unsigned_abs();
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
-            () = tokio::time::sleep(sleep) => due = due.filter(|due| *due > shared.now()),
+            () = tokio::time::sleep(Duration::from_millis(sleep)) => {}
             hint = hints.recv() => match hint {
-                Ok(Hint::Timer(at)) => due = Some(due.map_or(at, |due| due.min(at))),
+                Ok(Hint::Timer(at)) => next = next.min(at),
+                Ok(Hint::Everything) | Err(RecvError::Lagged(_)) => next = shared.now(),
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => due = None,
                 Err(RecvError::Closed) => return,
             },
         }
     }
 }
 
-/// Fails tasks that no delegate took in time, and wakes executions whose hint was lost.
+/// Sees to tasks that no delegate takes and to cancelled ones, and finds executions whose hint was lost.
 async fn sweep(shared: Arc<Shared>) {
+    let mut looked = Instant::now();
     loop {
-        tokio::select! {
+        let overlooked = tokio::select! {
             () = shared.shutdown.cancelled() => return,
-            () = tokio::time::sleep(SWEEP) => {}
-        }
+            () = tokio::time::sleep(SWEEP) => false,
+            () = shared.overlooked.notified() => true,
+        };
         let swept = async {
             for execution in shared.store.executions_with_inbox(SWEEP_LIMIT).await? {
-                shared.workers.wake(&execution);
+                shared.wake(&execution);
+            }
+            if overlooked || (shared.membership.shares() && looked.elapsed() >= LOOK) {
+                looked = Instant::now();
+                look_at_all(&shared).await?;
             }
             cancel_late(&shared).await?;
-            fail_untaken(&shared).await
+            untaken::sweep(&shared).await
         };
         if let Err(error) = swept.await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep");
         }
+        tokio::time::sleep(SWEEP_PACE).await;
     }
 }
 
-/// Stops tasks that were handed out while somebody cancelled them.
+/// Lets workers look at every unfinished execution of this server that they do not hold.
+async fn look_at_all(shared: &Shared) -> manifold_store::Result<()> {
+    for execution in shared.store.unfinished().await? {
+        if shared.membership.owns(&execution) {
+            shared.workers.send(&execution, Message::Found(execution.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Stops tasks that were cancelled by another server, or while they were handed out.
 async fn cancel_late(shared: &Shared) -> manifold_store::Result<()> {
     for connection in shared.delegates.all() {
         for task in shared.store.cancelled_tasks(&connection.lease).await? {
@@ -119,40 +151,19 @@ async fn cancel_late(shared: &Shared) -> manifold_store::Result<()> {
     Ok(())
 }
 
-async fn fail_untaken(shared: &Shared) -> manifold_store::Result<()> {
-    let wait = i64::try_from(shared.config.delegate_wait.as_millis()).unwrap_or(i64::MAX);
-    for row in shared.store.waiting_tasks(shared.now().saturating_sub(wait), SWEEP_LIMIT).await? {
-        let Some(execution) = row.execution else { continue };
-        if shared.delegates.all().iter().any(|connection| connection.may_take(&row.task)) {
-            continue;
-        }
-        let failure = Failure::new(
-            FailureClass::Delegate,
-            code!("NO_ELIGIBLE_DELEGATE"),
-            format!(
-                "no eligible delegate took the task within {} s: kind {}, selectors [{}]",
-                shared.config.delegate_wait.as_secs(),
-                row.task.kind,
-                row.task.selectors.join(", ")
-            ),
-        )
-        .hint("connect a delegate that offers this kind and has all these selectors");
-        shared.delegates.was_untaken(&row.task.id);
-        let item = InboxItem::TaskEnded { task: row.task.id, outcome: Outcome::failed(failure) };
-        shared.store.send(&execution, item).await?;
-    }
-    Ok(())
-}
-
-/// Keeps this server's lease.
-async fn renew(shared: Arc<Shared>) {
+/// Says which delegates are there.
+async fn seen(shared: Arc<Shared>) {
     loop {
-        if let Err(error) = shared.store.renew(&shared.lease).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep the server's lease");
-        }
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
-            () = tokio::time::sleep(RENEW) => {}
+            () = tokio::time::sleep(SEEN) => {}
+        }
+        let ids: Vec<_> = shared.delegates.all().iter().map(|connection| connection.id.clone()).collect();
+        if ids.is_empty() {
+            continue;
+        }
+        if let Err(error) = shared.store.delegates_seen(&ids).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot say which delegates are there");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! One connected delegate: what it offers, how much more it takes, what it holds, and how to reach it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -45,14 +45,12 @@ pub struct Handed {
     pub task: Arc<Task>,
     /// How often it was handed out before.
     pub deliveries: u32,
-    /// The lease holder that had it last, when it was handed out before.
-    pub held_by: Option<String>,
 }
 
 impl Handed {
     /// A task that nobody had before.
     pub fn first(task: Arc<Task>) -> Self {
-        Self { task, deliveries: 0, held_by: None }
+        Self { task, deliveries: 0 }
     }
 }
 
@@ -80,6 +78,8 @@ pub struct Connection {
     tasks: Mutex<HashMap<TaskId, Handed>>,
     /// The executions whose logs those tasks write.
     logs: Mutex<HashMap<LogId, ExecutionId>>,
+    /// Log bytes taken in and not yet credited: the flush that makes them durable, and how many.
+    uncredited: Mutex<VecDeque<(u64, u64)>>,
 }
 
 impl Connection {
@@ -105,6 +105,7 @@ impl Connection {
             sender,
             tasks: Mutex::default(),
             logs: Mutex::default(),
+            uncredited: Mutex::default(),
         }
     }
 
@@ -177,6 +178,37 @@ impl Connection {
     /// The execution whose task writes this log; `None` for tasks without one.
     pub fn execution_of(&self, log: &LogId) -> Option<ExecutionId> {
         self.logs().get(log).cloned()
+    }
+
+    /// Takes note that a task of this execution, handed over on an earlier connection, writes this log.
+    pub fn writes_log(&self, log: &LogId, execution: &ExecutionId) {
+        self.logs().insert(log.clone(), execution.clone());
+    }
+
+    /// Log bytes were taken in; they are credited when this flush has made them durable.
+    pub fn took_log(&self, flush: u64, bytes: u64) {
+        self.uncredited().push_back((flush, bytes));
+    }
+
+    /// This flush has made everything before it durable: credits it, in the order in which it came.
+    pub fn credit_log(&self, flushed: u64) {
+        let mut uncredited = self.uncredited();
+        let mut bytes = 0;
+        while let Some((flush, more)) = uncredited.front() {
+            if *flush > flushed {
+                break;
+            }
+            bytes += more;
+            uncredited.pop_front();
+        }
+        drop(uncredited);
+        if bytes > 0 {
+            self.tell(Send::LogCredit(bytes));
+        }
+    }
+
+    fn uncredited(&self) -> std::sync::MutexGuard<'_, VecDeque<(u64, u64)>> {
+        self.uncredited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A task that it holds.

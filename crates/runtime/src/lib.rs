@@ -4,36 +4,45 @@
 //! hint, outcome, timer ─► advance (one worker per execution) ─► engine decides ─► one transaction ─► dispatch ─► link ─► delegate
 //! ```
 //!
-//! Every execution belongs to one worker (by the hash of its id), so its events are decided by one task only; two servers are kept apart by the
-//! sequence number that each append names.
+//! Every execution belongs to one server ([`membership`]) and there to one worker (by the hash of its id), so its events are decided by one task
+//! only. Should two servers disagree for a moment whose it is, the sequence number and the lease that each append names keep them apart.
 
 mod admit;
 mod advance;
 mod chores;
+mod connection;
 mod delegates;
 mod dispatch;
 mod legs;
+mod membership;
 mod offer;
+mod reach;
 mod run;
+mod scope;
 mod serve;
+mod untaken;
 mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_control::Control;
+use manifold_model::{ExecutionId, Millis};
 use manifold_store::Store;
+use manifold_store::clock::StoreClock;
 use manifold_store::logs::LogStore;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use delegates::Delegates;
-pub use offer::Offer;
 pub use admit::Origin;
+pub use delegates::Delegates;
+use membership::Membership;
+pub use offer::Offer;
 pub use serve::{ServeError, serve_delegate};
 
 /// Milliseconds since the epoch, from a clock that never goes back.
-pub type Clock = Arc<dyn Fn() -> manifold_model::Millis + Send + Sync>;
+pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
 
 /// How the runtime runs.
 #[derive(Clone)]
@@ -46,8 +55,10 @@ pub struct Config {
     pub delegate_wait: Duration,
     /// Longest queue for one infrastructure lock (`behaviour.md` 24.1).
     pub lock_queue_limit: u32,
-    /// Clock.
+    /// Clock: the store's. A store that servers share has a clock of its own; theirs follows it (`store_clock`).
     pub clock: Clock,
+    /// The clock that is told what the store says the time is, when `clock` reads it.
+    pub store_clock: Option<Arc<StoreClock>>,
 }
 
 /// Everything the parts of the runtime share.
@@ -57,17 +68,31 @@ pub(crate) struct Shared {
     pub control: Arc<Control>,
     pub delegates: Arc<Delegates>,
     pub config: Config,
-    /// This server's lease; every append names it.
-    pub lease: manifold_store::Lease,
+    /// This server's lease, which every append names, and who else is there.
+    pub membership: membership::Membership,
     pub workers: worker::Workers,
     pub plans: run::Plans,
     pub handshakes: Arc<admit::Handshakes>,
+    /// Told when hints were lost: somebody has to look at everything.
+    pub overlooked: Notify,
     pub shutdown: CancellationToken,
 }
 
 impl Shared {
-    pub fn now(&self) -> manifold_model::Millis {
+    pub fn now(&self) -> Millis {
         (self.config.clock)()
+    }
+
+    /// Lets the worker of an execution look at it, if this server advances it.
+    pub fn wake(&self, execution: &ExecutionId) {
+        if self.membership.owns(execution) {
+            self.workers.wake(execution);
+        }
+    }
+
+    /// How long a task waits for a delegate that may take it, milliseconds.
+    pub fn delegate_wait_ms(&self) -> Millis {
+        Millis::try_from(self.config.delegate_wait.as_millis()).unwrap_or(Millis::MAX)
     }
 }
 
@@ -79,10 +104,10 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Starts the workers and chores. Executions that were running go on.
+    /// Joins the servers of the store and starts the workers and chores. Executions of this server that were running go on.
     ///
     /// # Errors
-    /// The store cannot list what is unfinished.
+    /// The store cannot be used.
     pub async fn start(
         store: Arc<dyn Store>,
         logs: LogStore,
@@ -91,7 +116,10 @@ impl Runtime {
         config: Config,
         shutdown: CancellationToken,
     ) -> manifold_store::Result<Self> {
-        let lease = store.join(&config.node, env!("CARGO_PKG_VERSION")).await?;
+        let (membership, standing) = Membership::join(&*store, &config.node).await?;
+        if let Some(clock) = &config.store_clock {
+            clock.set(standing.now);
+        }
         let (workers, receivers) = worker::Workers::new(config.workers.max(1));
         let shared = Arc::new(Shared {
             store,
@@ -99,26 +127,41 @@ impl Runtime {
             control,
             delegates,
             config,
-            lease,
+            membership,
             workers,
             plans: run::Plans::default(),
             handshakes: Arc::default(),
+            overlooked: Notify::new(),
             shutdown,
         });
+        delegates::refresh(&shared).await?;
         let tracker = TaskTracker::new();
         for receiver in receivers {
             tracker.spawn(worker::Worker::new(Arc::clone(&shared), receiver).run());
         }
         chores::start(&shared, &tracker);
         for execution in shared.store.unfinished().await? {
-            shared.workers.wake(&execution);
+            shared.wake(&execution);
         }
         tracker.close();
         Ok(Self { shared, tracker })
     }
 
-    /// Waits until the workers and chores have ended after a shutdown.
+    /// Waits until the workers and chores have ended after a shutdown, and leaves the servers of the store: others take over at once.
     pub async fn ended(&self) {
         self.tracker.wait().await;
+        self.shared.membership.leave(&*self.shared.store).await;
+    }
+
+    /// Nodes that hold a lease as far as this server knows, in order; itself among them.
+    #[must_use]
+    pub fn servers(&self) -> Vec<String> {
+        self.shared.membership.nodes()
+    }
+
+    /// Whether this server holds its lease and the store confirmed it lately.
+    #[must_use]
+    pub fn stands(&self) -> bool {
+        self.shared.membership.stands()
     }
 }

@@ -92,6 +92,12 @@ impl Membership {
         self.read().nodes.len() > 1
     }
 
+    /// Nodes that hold a lease, this one among them; none while the lease is lost.
+    pub fn nodes(&self) -> Vec<String> {
+        let state = self.read();
+        if state.lease.is_some() { state.nodes.clone() } else { Vec::new() }
+    }
+
     /// Whether the lease is held and the store confirmed it lately.
     pub fn stands(&self) -> bool {
         let state = self.read();
@@ -200,7 +206,11 @@ async fn renew(shared: &Arc<Shared>, lease: &Lease) {
             }
         }
         Ok(Err(StoreError::Fenced { .. })) => {
-            lose(shared, lease.fence, "another server took it, because it ran out or because this node joined once more");
+            lose(
+                shared,
+                lease.fence,
+                "another server took it, because it ran out or because this node joined once more",
+            );
         }
         Ok(Err(error)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep the server's lease");
@@ -223,7 +233,11 @@ fn lose_when_late(shared: &Shared, fence: u64) {
 /// The lease with this fence is lost: drops whatever was begun under it; it is in the store. Nothing happens when it was noticed before.
 pub fn lose(shared: &Shared, fence: u64, why: &str) {
     if let Some(lease) = shared.membership.take(Some(fence)) {
-        tracing::warn!(fence = lease.fence, why, "this server's lease is lost: it lets go of everything and joins anew");
+        tracing::warn!(
+            fence = lease.fence,
+            why,
+            "this server's lease is lost: it lets go of everything and joins anew"
+        );
         shared.workers.regroup();
         shared.membership.look();
     }
@@ -238,7 +252,11 @@ async fn rejoin(shared: &Arc<Shared>) {
     };
     match tokio::time::timeout(LEASE, joined).await {
         Ok(Ok((lease, standing))) => {
-            tracing::info!(fence = lease.fence, servers = standing.servers.len(), "this server has joined anew");
+            tracing::info!(
+                fence = lease.fence,
+                servers = standing.servers.len(),
+                "this server has joined anew"
+            );
             shared.membership.sit(lease, began, &standing);
             stand(shared, &standing);
             regroup(shared, &[], &standing).await;
@@ -272,7 +290,10 @@ async fn regroup(shared: &Arc<Shared>, before: &[String], standing: &Standing) {
             .filter(|id| owner(before, id) != Some(node) && shared.membership.owns(id))
             .for_each(|id| shared.workers.wake(id)),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot see which executions became ours");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot see which executions became ours"
+            );
             // The look at everything finds them.
             shared.overlooked.notify_one();
         }
@@ -312,6 +333,10 @@ mod tests {
         assert_ne!(weight("ab", "c"), weight("a", "bc"));
         let of = |name: &str| owner(&nodes(3), &ExecutionId::from(name)).map(str::to_owned);
         let owners: Vec<_> = ["run-1", "run-2", "run-3", "run-4"].map(of).into_iter().flatten().collect();
-        assert_eq!(owners, ["node-2", "node-1", "node-2", "node-2"], "servers of different builds share a store");
+        assert_eq!(
+            owners,
+            ["node-2", "node-1", "node-2", "node-2"],
+            "servers of different builds share a store"
+        );
     }
 }

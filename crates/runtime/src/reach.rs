@@ -31,8 +31,7 @@ pub struct Reach(Mutex<HashMap<(DelegateId, String), (Rank, Millis)>>);
 impl Reach {
     /// Takes note of how it went.
     pub fn note(&self, delegate: &DelegateId, target: String, reached: bool, now: Millis) {
-        let known =
-            if reached { (Rank::Reached, now + REACHED_MS) } else { (Rank::Missed, now + MISSED_MS) };
+        let known = if reached { (Rank::Reached, now + REACHED_MS) } else { (Rank::Missed, now + MISSED_MS) };
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= REMEMBERED {
             all.retain(|_, (_, until)| *until > now);

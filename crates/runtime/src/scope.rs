@@ -20,7 +20,6 @@ pub fn of(row: &ExecutionRow, plan: &Plan) -> TaskScope {
     }
 }
 
-
 /// The scope of the tasks of an execution that this server may not hold; nothing is known of a task without one.
 ///
 /// # Errors

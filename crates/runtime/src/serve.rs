@@ -10,25 +10,27 @@ use manifold_link::{
     TaskOutcome, Welcome, limits, server_end,
 };
 use manifold_model::delegate::{DelegateStatus, Scopes};
-use manifold_model::task::Task;
+use manifold_model::kind::Class;
+use manifold_model::task::{Outcome, Task, TaskResult};
 use manifold_model::{DelegateId, Failure, FailureClass, Millis, code};
 use manifold_store::logs::{Chunk, LogKey};
 use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::Runtime;
-use crate::Shared;
 use crate::admit::{Admitted, Origin, admit, announced};
-use crate::delegates::{Connection, Send as Order};
+use crate::delegates::{Connection, Handed, Send as Order};
+use crate::reach::MISSED_MS;
 use crate::worker::{Ended, Message};
+use crate::{Runtime, Shared, scope};
 
 /// Most tasks that one delegate may have at once, whatever it offers.
 const MOST_PLACES: u32 = 4_096;
 /// How long a delegate may take to hear that the server ends.
 const FAREWELL: Duration = Duration::from_secs(2);
+/// Pause after a store that cannot be written.
+const BROKEN_STORE_PAUSE: Duration = Duration::from_millis(500);
 /// Messages written before the buffer is flushed.
 const WRITES: usize = 256;
 
@@ -48,23 +50,28 @@ where
     };
     let Some(Admitted { id, hello, version }) = admitted else { return Ok(send.close().await?) };
     receive.greeted();
-    let lease = shared.store.lease(&shared.lease, &id).await?;
+    let (server, lost) = shared.membership.seat()?;
+    let lease = shared.store.lease(&server, &id).await?;
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
-    if origin == Origin::Inside {
-        shared.store.enrol(row(&id, &hello, shared.now())).await?;
-    }
+    let known = match origin {
+        Origin::Inside => Some(shared.store.enrol(row(&id, &hello, shared.now())).await?),
+        Origin::Remote { .. } => shared.store.delegate(&id).await?,
+    };
     let (orders, to_send) = mpsc::unbounded_channel();
     let connection = Arc::new(connection(id, hello, lease.clone(), orders));
+    connection.set_scopes(known.map(|known| known.scopes).unwrap_or_default());
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
         ended = write(send, to_send, &shared.shutdown) => ended,
         ended = read(&shared, &connection, &mut receive) => ended,
         ended = credit_logs(&shared, &connection) => ended,
+        () = connection.ended.cancelled() => Ok(()),
+        () = lost.cancelled() => Ok(()),
         () = gone(&shared.shutdown) => Ok(()),
     };
     shared.delegates.remove(&lease);
-    shared.store.release(&lease).await?;
+    release(&shared, lease).await;
     shared.delegates.queued();
     Ok(ended?)
 }
@@ -73,6 +80,33 @@ where
 async fn gone(shutdown: &CancellationToken) {
     shutdown.cancelled().await;
     tokio::time::sleep(FAREWELL).await;
+}
+
+/// Gives the lease of a connection back, so that others get its tasks. Nobody else would while this server keeps its own lease, so a broken store
+/// is asked again.
+async fn release(shared: &Arc<Shared>, lease: Lease) {
+    let Err(error) = shared.store.release(&lease).await else { return };
+    if matches!(error, StoreError::Fenced { .. }) {
+        return;
+    }
+    tracing::error!(
+        error = &error as &dyn Error,
+        holder = lease.holder,
+        "cannot give back the lease of a connection yet"
+    );
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                () = shared.shutdown.cancelled() => return,
+                () = tokio::time::sleep(BROKEN_STORE_PAUSE) => {}
+            }
+            match shared.store.release(&lease).await {
+                Ok(()) | Err(StoreError::Fenced { .. }) => return shared.delegates.queued(),
+                Err(_) => {}
+            }
+        }
+    });
 }
 
 /// Why a connection ended badly.
@@ -147,25 +181,15 @@ async fn write(
 
 fn frame(order: Order) -> FromServer {
     match order {
-        Order::Task(task, deliveries, fence) => {
+        Order::Task { task, deliveries, elsewhere, fence } => {
             let task = Arc::unwrap_or_clone(task);
-            FromServer::Task(Box::new(TaskFrame { task, deliveries, fence, elsewhere: None }))
+            FromServer::Task(Box::new(TaskFrame { task, deliveries, elsewhere, fence }))
         }
         Order::Cancel(task) => FromServer::Cancel { task },
         Order::Ack(ack) => FromServer::OutcomeAck(ack),
         Order::Answer(id, answer) => FromServer::Answer { id, answer },
         Order::LogCredit(bytes) => FromServer::LogCredit { bytes },
         Order::Pong => FromServer::Ping { nonce: 0 },
-    }
-}
-
-/// The next message; silence for too long is an error.
-async fn heard(receive: &mut Receiver<FromDelegate>) -> Result<Option<FromDelegate>, LinkError> {
-    match timeout(limits::SILENCE_LIMIT, receive.recv()).await {
-        Ok(message) => message,
-        Err(_) => {
-            Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() })
-        }
     }
 }
 
@@ -176,7 +200,7 @@ async fn read(
     receive: &mut Receiver<FromDelegate>,
 ) -> Result<(), LinkError> {
     let requests = Arc::new(Semaphore::new(limits::MAX_REQUESTS));
-    while let Some(message) = heard(receive).await? {
+    while let Some(message) = next(receive).await? {
         match message {
             FromDelegate::Outcome(outcome) => take_outcome(shared, connection, outcome).await,
             FromDelegate::Log(chunk) => take_log(shared, connection, chunk).await,
@@ -205,13 +229,29 @@ async fn read(
     Ok(())
 }
 
+/// The next message of a delegate, which says something at least with every heartbeat.
+async fn next(receive: &mut Receiver<FromDelegate>) -> Result<Option<FromDelegate>, LinkError> {
+    match tokio::time::timeout(limits::SILENCE_LIMIT, receive.recv()).await {
+        Ok(message) => message,
+        Err(_) => Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() }),
+    }
+}
+
 async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended: TaskOutcome) {
     let TaskOutcome { task, lease, outcome } = ended;
     let lease = Lease { holder: lease.holder, fence: lease.fence };
+    if lease.holder != connection.lease.holder {
+        tracing::warn!(%task, delegate = %connection.name, "an outcome names the lease of another delegate and is refused");
+        connection.ack(task, lease.fence, false);
+        return connection.free_place();
+    }
     let execution = match connection.taken_back(&task) {
-        Some(held) => {
-            close_log(shared, &held).await;
-            held.step.as_ref().map(|step| step.execution.clone())
+        Some(handed) => {
+            if try_elsewhere(shared, connection, &handed, &lease, &outcome).await {
+                return;
+            }
+            close_log(shared, &handed.task).await;
+            handed.task.step.as_ref().map(|step| step.execution.clone())
         }
         None => match shared.store.task(&task).await {
             Ok(Some(row)) => row.execution,
@@ -221,24 +261,63 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
             }
             // Not acknowledged: it comes again.
             Err(error) => {
-                return tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot see a task");
+                return tracing::error!(%task, error = &error as &dyn Error, "cannot see a task");
             }
         },
     };
-    let Some(execution) = execution else {
-        let recorded = shared.store.end_task(&task, &lease, outcome).await;
-        if let Err(error) = &recorded
-            && !matches!(error, StoreError::Fenced { .. } | StoreError::Missing(_))
-        {
-            tracing::error!(%task, error = error as &dyn std::error::Error, "cannot end a task");
-        }
-        connection.ack(task, lease.fence, recorded.is_ok());
-        connection.free_place();
-        return shared.delegates.place_freed();
+    let ended = Ended { execution, task, lease, outcome, connection: Arc::clone(connection) };
+    match ended.execution.clone() {
+        Some(execution) => shared.workers.send(&execution, Message::Ended(ended)),
+        None => ended.pass_on(shared).await,
+    }
+}
+
+/// Takes note whether the delegate reached what a task had to reach. A task that it did not reach goes to another delegate that may take it and
+/// has not had it (`behaviour.md` 19): then this is true, and the outcome is not recorded.
+async fn try_elsewhere(
+    shared: &Shared,
+    connection: &Connection,
+    handed: &Handed,
+    lease: &Lease,
+    outcome: &Outcome,
+) -> bool {
+    let task = &handed.task;
+    let missed = match &outcome.result {
+        TaskResult::Succeeded => false,
+        TaskResult::Failed { failure } if failure.class == FailureClass::Connectivity => true,
+        _ => return false,
     };
-    let ended =
-        Ended { execution: execution.clone(), task, lease, outcome, connection: Arc::clone(connection) };
-    shared.workers.send(&execution, Message::Ended(ended));
+    if let Some(target) = task.target() {
+        shared.delegates.reach.note(&connection.id, target, !missed, shared.now());
+    }
+    // Whether an unsafe task began nobody could look; what lives on a delegate fails wherever it is.
+    if !missed || task.class == Class::Unsafe || task.lives_on_delegate() {
+        return false;
+    }
+    let execution = task.step.as_ref().map(|step| &step.execution);
+    let scope = match scope::find(shared, execution).await {
+        Ok(scope) => scope,
+        Err(error) => {
+            tracing::error!(task = %task.id, error = &error as &dyn Error, "cannot see where a task belongs");
+            return false;
+        }
+    };
+    let had_it = handed.deliveries.saturating_add(1) as usize;
+    if had_it >= shared.delegates.eligible(task, &scope, &[]) {
+        return false;
+    }
+    let until = shared.now().saturating_add(MISSED_MS);
+    match shared.store.hand_back(&task.id, lease, until).await {
+        Ok(()) => {
+            tracing::info!(task = %task.id, delegate = %connection.name, "the delegate did not reach the target; another one tries");
+            connection.ack(task.id.clone(), lease.fence, true);
+            connection.free_place();
+            shared.delegates.queued();
+            true
+        }
+        // The outcome goes the usual way, which says what is wrong.
+        Err(_) => false,
+    }
 }
 
 /// Nothing more comes for the log of a task that has ended.

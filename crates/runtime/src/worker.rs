@@ -7,6 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use manifold_engine::{Command, Input};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::plan::Plan;
@@ -14,20 +15,22 @@ use manifold_model::request::ExecutionType;
 use manifold_model::task::Outcome;
 use manifold_model::{ExecutionId, Status, TaskId};
 use manifold_store::{
-    Append, Appended, BarrierAnswer, Condition, ExecutionFilter, IdColumn, Lease, LockAnswer, NewExecution,
-    Operator, PermitAnswer, StoreError,
+    Append, Appended, BarrierAnswer, Condition, ExecutionFilter, Hint, IdColumn, Lease, LockAnswer,
+    NewExecution, Operator, PermitAnswer, StoreError,
 };
 use tokio::sync::mpsc;
 
-use crate::Shared;
-use crate::advance::{self, Prepared, Turn};
-use crate::delegates::Connection;
+use crate::advance::{self, Prepared, Turn, Untaken};
+use crate::delegates::{Connection, Handed};
 use crate::run::{self, LoadError, Run};
+use crate::{Shared, membership};
 
 /// Most executions advanced in one transaction.
 const BATCH: usize = 256;
 /// Inbox items and completions taken at once.
 const INBOX: u32 = 500;
+/// Outcomes of one batch that are passed on to other servers at once.
+const PASSED_ON: usize = 64;
 /// Pause after a store that cannot write, before the same work is tried again.
 const BROKEN_STORE_PAUSE: Duration = Duration::from_millis(500);
 
@@ -35,22 +38,28 @@ const BROKEN_STORE_PAUSE: Duration = Duration::from_millis(500);
 pub enum Message {
     /// Something may be in the inbox of this execution, or among its legs' completions.
     Wake(ExecutionId),
+    /// A look at everything that is unfinished found this execution: hints about it may have been lost.
+    Found(ExecutionId),
     /// A leg was just created: everything to run it without reading.
     Created(Box<NewExecution>, Arc<Plan>),
     /// A task ended on a delegate.
     Ended(Ended),
     /// A queued task was taken by a delegate: its wait has another reason now.
     Taken(ExecutionId, TaskId),
+    /// Nobody connected may take a queued task any more.
+    Untaken(ExecutionId, Untaken),
     /// Answers of the store to the last step.
     Inputs(ExecutionId, Vec<Input>),
     /// A leg of this pipeline execution paused or went on.
     LegPaused(ExecutionId),
+    /// The servers that share the store are others now: executions that are not this server's are let go.
+    Regroup,
 }
 
 /// A task's end, to be appended under its lease.
 pub struct Ended {
-    /// Execution.
-    pub execution: ExecutionId,
+    /// Execution; `None` for collections and the like.
+    pub execution: Option<ExecutionId>,
     /// Task.
     pub task: TaskId,
     /// Lease that the delegate names.
@@ -59,6 +68,25 @@ pub struct Ended {
     pub outcome: Outcome,
     /// Who is told when it is durable.
     pub connection: Arc<Connection>,
+}
+
+impl Ended {
+    /// Ends the task in the store: whoever advances its execution finds the outcome in the inbox. It is not acknowledged when the store cannot
+    /// write; then it comes again.
+    pub async fn pass_on(self, shared: &Shared) {
+        let Self { task, lease, outcome, connection, .. } = self;
+        match shared.store.end_task(&task, &lease, outcome).await {
+            Ok(()) => connection.ack(task, lease.fence, true),
+            Err(StoreError::Fenced { .. } | StoreError::Missing(_)) => {
+                connection.ack(task, lease.fence, false)
+            }
+            Err(error) => {
+                return tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot end a task");
+            }
+        }
+        connection.free_place();
+        shared.delegates.place_freed();
+    }
 }
 
 /// Ways to the workers.
@@ -81,6 +109,13 @@ impl Workers {
         }
     }
 
+    /// Lets every worker look which executions are still this server's.
+    pub fn regroup(&self) {
+        for worker in &self.0 {
+            let _ended = worker.send(Message::Regroup);
+        }
+    }
+
     /// Lets the worker of an execution look at it.
     pub fn wake(&self, execution: &ExecutionId) {
         self.send(execution, Message::Wake(execution.clone()));
@@ -96,7 +131,7 @@ struct Held {
     /// Number of the last completion consumed (pipelines).
     completions: u64,
     /// Tasks that no connected delegate may take.
-    untaken: Vec<(TaskId, Vec<String>, String)>,
+    untaken: Vec<Untaken>,
     /// Legs: whether it is paused. Pipelines: whether some leg is paused and none runs.
     paused: bool,
     /// Pipelines: whether some leg is paused, so that the end of another one may make the whole paused.
@@ -107,9 +142,11 @@ struct Held {
 #[derive(Default)]
 struct Pending {
     wake: bool,
+    found: bool,
     created: Option<(Box<NewExecution>, Arc<Plan>)>,
     ended: Vec<Ended>,
     taken: Vec<TaskId>,
+    untaken: Vec<Untaken>,
     inputs: Vec<Input>,
     leg_paused: bool,
 }
@@ -149,16 +186,52 @@ impl Worker {
     }
 
     async fn batch(&mut self, messages: Vec<Message>) {
+        let (order, mut pending) = self.sort(messages);
+        let by = self.shared.membership.lease();
+        let mut steps = Vec::with_capacity(order.len());
+        let mut foreign = Vec::new();
+        for execution in order {
+            let Some(mut pending) = pending.remove(&execution) else { continue };
+            let Some(by) = by.as_ref().filter(|_| self.shared.membership.owns(&execution)) else {
+                self.held.remove(&execution);
+                foreign.append(&mut pending.ended);
+                continue;
+            };
+            match self.prepare(&execution, &mut pending, by).await {
+                Ok(Some(prepared)) => steps.push(Step { execution, prepared, pending }),
+                Ok(None) => free_all(&pending.ended),
+                Err(error) => self.retry_later(execution, pending, &error),
+            }
+        }
+        pass_on_all(&self.shared, foreign);
+        let Some(by) = by.filter(|_| !steps.is_empty()) else { return };
+        let appends: Vec<Append> =
+            steps.iter_mut().map(|step| std::mem::take(&mut step.prepared.append)).collect();
+        let results = self.shared.store.append_many(appends).await;
+        for (step, result) in steps.into_iter().zip(results) {
+            self.settle(step, result, &by).await;
+        }
+    }
+
+    /// What came, by execution, and the executions in the order in which they were first named.
+    fn sort(&mut self, messages: Vec<Message>) -> (Vec<ExecutionId>, HashMap<ExecutionId, Pending>) {
         let mut order = Vec::new();
         let mut pending: HashMap<ExecutionId, Pending> = HashMap::new();
         for message in messages {
             let execution = match &message {
                 Message::Wake(id)
+                | Message::Found(id)
                 | Message::Taken(id, _)
+                | Message::Untaken(id, _)
                 | Message::Inputs(id, _)
                 | Message::LegPaused(id) => id,
                 Message::Created(new, _) => &new.row.id,
-                Message::Ended(ended) => &ended.execution,
+                Message::Ended(Ended { execution: Some(id), .. }) => id,
+                Message::Ended(Ended { execution: None, .. }) => continue,
+                Message::Regroup => {
+                    self.held.retain(|id, _| self.shared.membership.owns(id));
+                    continue;
+                }
             };
             let entry = pending.entry(execution.clone());
             if let Entry::Vacant(_) = &entry {
@@ -166,24 +239,7 @@ impl Worker {
             }
             entry.or_default().add(message);
         }
-        let mut steps = Vec::with_capacity(order.len());
-        for execution in order {
-            let Some(mut pending) = pending.remove(&execution) else { continue };
-            match self.prepare(&execution, &mut pending).await {
-                Ok(Some(prepared)) => steps.push(Step { execution, prepared, pending }),
-                Ok(None) => free_all(&pending.ended),
-                Err(error) => self.retry_later(execution, pending, &error),
-            }
-        }
-        if steps.is_empty() {
-            return;
-        }
-        let appends: Vec<Append> =
-            steps.iter_mut().map(|step| std::mem::take(&mut step.prepared.append)).collect();
-        let results = self.shared.store.append_many(appends).await;
-        for (step, result) in steps.into_iter().zip(results) {
-            self.settle(step, result).await;
-        }
+        (order, pending)
     }
 
     /// Lets the engine decide for one execution; `None` when there is nothing to write.
@@ -191,7 +247,11 @@ impl Worker {
         &mut self,
         execution: &ExecutionId,
         pending: &mut Pending,
+        by: &Lease,
     ) -> Result<Option<Prepared>, LoadError> {
+        if pending.only_found() && self.held.get(execution).is_some_and(Held::misses_nothing) {
+            return Ok(None);
+        }
         let recovering = !self.held.contains_key(execution) && pending.created.is_none();
         let recovered = self.hold(execution, pending).await?;
         let shared = Arc::clone(&self.shared);
@@ -206,16 +266,19 @@ impl Worker {
         if pending.wake {
             held.gather(&shared, execution, &mut prepared, &mut inputs).await?;
         }
-        held.untaken.retain(|(task, ..)| !pending.taken.contains(task));
+        let mut shown = held.take_note(pending, &inputs);
         let turn = Turn {
             shared: &shared,
             row: &Arc::clone(&held.row),
             plan: &Arc::clone(&held.plan),
+            by,
             now: shared.now(),
         };
-        if held.row.kind == ExecutionType::Pipeline && (pending.leg_paused || held.some_paused || recovering)
-        {
+        let asks = pending.leg_paused || pending.found || held.some_paused || recovering;
+        if held.row.kind == ExecutionType::Pipeline && asks {
+            let before = (held.some_paused, held.paused);
             (held.some_paused, held.paused) = legs_pause(&shared, execution).await?;
+            shown |= before != (held.some_paused, held.paused);
         }
         for command in recovered {
             prepared.command(&turn, &held.run, command);
@@ -224,7 +287,7 @@ impl Worker {
             prepared.give_up();
             return Err(error);
         }
-        if prepared.is_empty() && pending.taken.is_empty() && !pending.leg_paused {
+        if prepared.is_empty() && !shown {
             return Ok(None);
         }
         held.untaken.append(&mut prepared.untaken);
@@ -269,17 +332,20 @@ impl Worker {
     }
 
     /// After the transaction: let the world know, or start over.
-    async fn settle(&mut self, step: Step, result: manifold_store::Result<Appended>) {
-        match result {
-            Ok(appended) => self.settled(step, appended).await,
-            Err(error) => {
-                self.held.remove(&step.execution);
-                step.prepared.give_up();
-                match error {
-                    StoreError::Fenced { .. } => self.drop_stale(step.execution, step.pending).await,
-                    error => self.retry_later(step.execution, step.pending, &LoadError::Store(error)),
-                }
+    async fn settle(&mut self, step: Step, result: manifold_store::Result<Appended>, by: &Lease) {
+        let error = match result {
+            Ok(appended) => return self.settled(step, appended).await,
+            Err(error) => error,
+        };
+        self.held.remove(&step.execution);
+        step.prepared.give_up();
+        match error {
+            // The delegates connect anew and bring their outcomes again.
+            StoreError::Fenced { fence, .. } if fence == by.fence => {
+                membership::lose(&self.shared, fence, "another server took it while this one was writing");
             }
+            StoreError::Fenced { fence, .. } => self.drop_stale(step.execution, step.pending, fence).await,
+            error => self.retry_later(step.execution, step.pending, &LoadError::Store(error)),
         }
     }
 
@@ -289,7 +355,7 @@ impl Worker {
         ack_all(&pending.ended);
         prepared.freed_places.iter().for_each(|connection| connection.free_place());
         for hand_over in prepared.hand_overs {
-            hand_over.connection.hand_over(hand_over.task, 0);
+            hand_over.connection.hand_over(Handed::first(hand_over.task), None);
         }
         if prepared.queued {
             shared.delegates.queued();
@@ -298,14 +364,18 @@ impl Worker {
             shared.delegates.place_freed();
         }
         if let Some(parent) = &prepared.parent {
-            shared.workers.wake(parent);
+            shared.wake(parent);
         }
         if prepared.pause_changed
             && let Some(parent) = self.held.get(&execution).and_then(|held| held.row.parent.as_ref())
         {
-            shared.workers.send(parent, Message::LegPaused(parent.clone()));
+            if shared.membership.owns(parent) {
+                shared.workers.send(parent, Message::LegPaused(parent.clone()));
+            } else {
+                shared.store.tell(Hint::LegPaused(parent.clone()));
+            }
         }
-        // A task that nobody holds yet is seen to by the sweep, one that was never handed out by the store.
+        // A task that nobody here holds is seen to by the sweep of whoever does, one that was never handed out by the store.
         for task in &prepared.cancelled {
             shared.delegates.cancel(task);
         }
@@ -316,7 +386,11 @@ impl Worker {
         let Some(held) = self.held.get(&execution) else { return };
         for leg in prepared.legs {
             let id = leg.row.id.clone();
-            shared.workers.send(&id, Message::Created(Box::new(leg), Arc::clone(&held.plan)));
+            if shared.membership.owns(&id) {
+                shared.workers.send(&id, Message::Created(Box::new(leg), Arc::clone(&held.plan)));
+            } else {
+                shared.store.tell(Hint::Inbox(id));
+            }
         }
         if prepared.more || prepared.inbox_was_full {
             shared.workers.wake(&execution);
@@ -357,13 +431,16 @@ impl Worker {
         inputs
     }
 
-    /// Drops the outcomes whose lease is stale (somebody else was given the task since) and tries the rest again.
-    async fn drop_stale(&mut self, execution: ExecutionId, mut pending: Pending) {
+    /// Drops the outcomes whose lease is stale (somebody else was given the task since) and tries the rest again. When none is, it is a delegate
+    /// to which a task was to be handed that has lost its lease (`fence`): its connection ends.
+    async fn drop_stale(&mut self, execution: ExecutionId, mut pending: Pending, fence: u64) {
         let mut kept = Vec::new();
+        let mut dropped = false;
         for ended in pending.ended {
             match self.shared.store.task(&ended.task).await {
                 Ok(Some(row)) if row.lease.as_ref() == Some(&ended.lease) => kept.push(ended),
                 Ok(_) => {
+                    dropped = true;
                     ended.connection.ack(ended.task, ended.lease.fence, false);
                     ended.connection.free_place();
                 }
@@ -374,20 +451,32 @@ impl Worker {
             }
         }
         pending.ended = kept;
-        self.again(execution, pending);
+        if dropped || self.shared.delegates.end(fence) {
+            self.again(execution, pending);
+        } else {
+            self.later(execution, pending);
+        }
     }
 
     /// Tries again after a pause: the store could not be read or written, or another server was faster.
     fn retry_later(&mut self, execution: ExecutionId, pending: Pending, error: &LoadError) {
         self.held.remove(&execution);
         match error {
-            LoadError::Store(StoreError::Conflict { .. }) => return self.again(execution, pending),
+            LoadError::Store(StoreError::Conflict { .. }) => {
+                // Another server thinks that the execution is its own.
+                self.shared.membership.look();
+                return self.again(execution, pending);
+            }
             LoadError::Missing(_) => {
                 tracing::warn!(%execution, "an execution that does not exist was to be advanced");
                 return free_all(&pending.ended);
             }
             error => tracing::error!(%execution, error = error as &dyn std::error::Error, "cannot advance"),
         }
+        self.later(execution, pending);
+    }
+
+    fn later(&self, execution: ExecutionId, pending: Pending) {
         let shared = Arc::clone(&self.shared);
         tokio::spawn(async move {
             tokio::time::sleep(BROKEN_STORE_PAUSE).await;
@@ -404,12 +493,27 @@ impl Pending {
     fn add(&mut self, message: Message) {
         match message {
             Message::Wake(_) => self.wake = true,
+            Message::Found(_) => self.found = true,
             Message::Created(new, plan) => self.created = Some((new, plan)),
             Message::Ended(ended) => self.ended.push(ended),
             Message::Taken(_, task) => self.taken.push(task),
+            Message::Untaken(_, untaken) => self.untaken.push(untaken),
             Message::Inputs(_, inputs) => self.inputs.extend(inputs),
             Message::LegPaused(_) => self.leg_paused = true,
+            Message::Regroup => {}
         }
+    }
+
+    /// Whether nothing came for it but that it was found.
+    fn only_found(&self) -> bool {
+        self.found
+            && !self.wake
+            && !self.leg_paused
+            && self.created.is_none()
+            && self.ended.is_empty()
+            && self.taken.is_empty()
+            && self.untaken.is_empty()
+            && self.inputs.is_empty()
     }
 
     /// Everything again, as messages. Inputs that were taken already are not lost: what they answered is asked again by `recover`.
@@ -436,6 +540,28 @@ impl Held {
             paused: false,
             some_paused: false,
         }
+    }
+
+    /// Whether no lost hint can matter to it: what comes for a leg lies in its inbox, the pauses of legs do not.
+    fn misses_nothing(&self) -> bool {
+        self.row.kind == ExecutionType::Workflow
+    }
+
+    /// Takes note which tasks somebody or nobody may take now; whether the row has to say something else.
+    fn take_note(&mut self, pending: &mut Pending, inputs: &[Input]) -> bool {
+        let before = self.untaken.clone();
+        let over = |id: &TaskId| {
+            pending.taken.contains(id)
+                || inputs.iter().any(|input| matches!(input, Input::TaskEnded { task, .. } if task == id))
+        };
+        self.untaken.retain(|untaken| !over(&untaken.task));
+        for untaken in std::mem::take(&mut pending.untaken) {
+            match self.untaken.iter_mut().find(|known| known.task == untaken.task) {
+                Some(known) => *known = untaken,
+                None => self.untaken.push(untaken),
+            }
+        }
+        before != self.untaken
     }
 
     /// Reads the inbox and, for pipelines, the completions of legs.
@@ -490,9 +616,7 @@ impl Held {
     /// Fills in what every append names.
     fn finish(&mut self, turn: &Turn<'_>, execution: &ExecutionId, prepared: &mut Prepared) {
         let mut row = self.run.row();
-        let wait_ms = i64::try_from(turn.shared.config.delegate_wait.as_millis()).unwrap_or(i64::MAX);
-        let until = turn.now.saturating_add(wait_ms);
-        if advance::name_untaken(&mut row.waits, &self.untaken, until)
+        if advance::name_untaken(&mut row.waits, &self.untaken)
             && row.status == Status::Running
             && row.waits.iter().all(|wait| wait.reason.status() == Status::Waiting)
         {
@@ -514,7 +638,7 @@ impl Held {
         prepared.cancelled = prepared.append.cancel_tasks.clone();
         let append = &mut prepared.append;
         append.execution = Some(execution.clone());
-        append.by = Some(turn.shared.lease.clone());
+        append.by = Some(turn.by.clone());
         append.expected_seq = advance::expected_seq(&append.events, self.seq);
         self.seq = row.seq;
         append.row = Some(row);
@@ -549,6 +673,18 @@ async fn release_number(
         prepared.release_numbers.insert(workflow.id.clone(), next);
     }
     Ok(())
+}
+
+/// Ends tasks of executions that another server advances; each waits for the store alone, and the worker for none.
+fn pass_on_all(shared: &Arc<Shared>, ended: Vec<Ended>) {
+    if ended.is_empty() {
+        return;
+    }
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let all = ended.into_iter().map(|ended| ended.pass_on(&shared));
+        futures::stream::iter(all).for_each_concurrent(PASSED_ON, |passing| passing).await;
+    });
 }
 
 /// The outcomes change nothing any more: their execution has ended.
