@@ -8,6 +8,8 @@ use clap::Args;
 use manifold_model::{Problem, code};
 use serde::{Deserialize, Serialize};
 
+use crate::drivers::DriverSettings;
+
 /// Flags of `manifold server`; each is also a variable `MANIFOLD_…` and, but for `--config` and `--print-config`, a key of the file.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ServerFlags {
@@ -35,6 +37,12 @@ pub struct ServerFlags {
     /// Do not run a delegate inside the server
     #[arg(long, env = "MANIFOLD_NO_DELEGATE")]
     pub no_delegate: bool,
+    /// Certificate chain to serve HTTPS with, PEM
+    #[arg(long, env = "MANIFOLD_TLS_CERT", value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate, PEM
+    #[arg(long, env = "MANIFOLD_TLS_KEY", value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
     /// Listen on a non-loopback address without TLS
     #[arg(long, env = "MANIFOLD_INSECURE_HTTP")]
     pub insecure_http: bool,
@@ -92,6 +100,10 @@ pub struct Settings {
     pub seed: Option<PathBuf>,
     /// No delegate inside the server.
     pub no_delegate: bool,
+    /// Certificate chain to serve HTTPS with.
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate.
+    pub tls_key: Option<PathBuf>,
     /// Plain HTTP on a non-loopback address.
     pub insecure_http: bool,
     /// Test kinds.
@@ -149,6 +161,8 @@ impl Default for Settings {
             key_file: None,
             seed: None,
             no_delegate: false,
+            tls_cert: None,
+            tls_key: None,
             insecure_http: false,
             enable_test_kinds: false,
             ssh: SshSettings::default(),
@@ -182,21 +196,19 @@ pub fn settings(flags: ServerFlags) -> Result<Settings, Box<Problem>> {
     overlay(&mut settings, flags);
     // Attempt folders are found again by their path after a restart from another folder.
     settings.data = std::path::absolute(&settings.data).unwrap_or(settings.data);
-    for (name, path) in [("helm", &settings.kubernetes.helm), ("kubeconfig", &settings.kubernetes.kubeconfig)]
-    {
-        if let Some(missing) = path.as_ref().filter(|path| !path.is_file()) {
-            let what = format!("{name} is set to {}, which is not a file", missing.display());
-            let problem = Problem::new(code!("CONFIG_INVALID"), what);
-            return Err(Box::new(problem.hint("correct the path, or leave the setting out")));
-        }
+    settings.drivers().check()?;
+    if settings.tls_cert.is_some() != settings.tls_key.is_some() {
+        let problem =
+            Problem::new(code!("TLS_FILES_INVALID"), "one of tls_cert and tls_key is set without the other");
+        return Err(Box::new(problem.hint("give --tls-cert and --tls-key, or neither")));
     }
-    if !settings.listen.ip().is_loopback() && !settings.insecure_http {
+    if !settings.listen.ip().is_loopback() && settings.tls_cert.is_none() && !settings.insecure_http {
         return Err(Box::new(
             Problem::new(
                 code!("INSECURE_LISTEN"),
                 format!("refusing to listen on {} without TLS", settings.listen),
             )
-            .hint("listen on a loopback address behind a TLS proxy, or say --insecure-http"),
+            .hint("give --tls-cert and --tls-key, listen on a loopback address behind a TLS proxy, or say --insecure-http"),
         ));
     }
     Ok(settings)
@@ -225,6 +237,8 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
     settings.key_file = flags.key_file.or(settings.key_file.take());
     settings.seed = flags.seed.or(settings.seed.take());
     settings.no_delegate |= flags.no_delegate;
+    settings.tls_cert = flags.tls_cert.or(settings.tls_cert.take());
+    settings.tls_key = flags.tls_key.or(settings.tls_key.take());
     settings.insecure_http |= flags.insecure_http;
     settings.enable_test_kinds |= flags.enable_test_kinds;
     if let Some(host_keys) = flags.ssh_host_keys {
@@ -248,25 +262,16 @@ impl Settings {
         self.key_file.clone().unwrap_or_else(|| self.data.join("key"))
     }
 
-    /// The program `helm`: as set, else the one in `PATH`.
-    pub fn helm(&self) -> Option<PathBuf> {
-        self.kubernetes.helm.clone().or_else(|| {
-            let path = std::env::var_os("PATH")?;
-            std::env::split_paths(&path).map(|folder| folder.join("helm")).find(|file| file.is_file())
-        })
-    }
-
-    /// Known-hosts files, the first of which `accept-new` writes to.
-    pub fn known_hosts(&self) -> Vec<PathBuf> {
-        if !self.ssh.known_hosts.is_empty() {
-            return self.ssh.known_hosts.clone();
+    /// What the drivers of the delegate inside the server are told.
+    pub fn drivers(&self) -> DriverSettings {
+        DriverSettings {
+            data: self.data.clone(),
+            host_keys: self.ssh.host_keys,
+            known_hosts: self.ssh.known_hosts.clone(),
+            helm: self.kubernetes.helm.clone(),
+            kubeconfig: self.kubernetes.kubeconfig.clone(),
+            enable_test_kinds: self.enable_test_kinds,
         }
-        let mut files = vec![self.data.join("known_hosts")];
-        if let Some(home) = std::env::var_os("HOME") {
-            files.push(Path::new(&home).join(".ssh/known_hosts"));
-        }
-        files.push(PathBuf::from("/etc/ssh/ssh_known_hosts"));
-        files
     }
 }
 
@@ -300,7 +305,7 @@ mod tests {
         let here = folder.path().join("helm");
         std::fs::write(&here, "").unwrap();
         let with = |helm: &Path| settings(ServerFlags { helm: Some(helm.into()), ..ServerFlags::default() });
-        assert_eq!(with(&here).unwrap().helm(), Some(here));
+        assert_eq!(with(&here).unwrap().drivers().helm(), Some(here));
         let refused = with(&folder.path().join("none")).unwrap_err();
         assert!(refused.message.starts_with("helm is set to"), "{refused:?}");
     }

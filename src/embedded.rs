@@ -1,21 +1,14 @@
 //! The delegate inside the server: the same code as elsewhere, over an in-memory stream.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_delegate::{Delegate, DelegateConfig, Ended};
-use manifold_driver::Driver;
-use manifold_driver::noop::NoopDriver;
-use manifold_driver_http::HttpDriver;
-use manifold_driver_kubernetes::{KubernetesDriver, KubernetesSettings};
-use manifold_driver_script::ScriptDriver;
-use manifold_driver_ssh::{ArtifactDriver, Dialer, HostKeyPolicy, SshConfig, SshDriver};
 use manifold_model::DelegateId;
-use manifold_model::unused::Offer;
-use manifold_runtime::{Runtime, serve_delegate};
+use manifold_runtime::{Origin, Runtime, serve_delegate};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{HostKeys, Settings};
+use crate::config::Settings;
+use crate::drivers::drivers;
 
 /// Name of the delegate inside the server.
 const NAME: &str = "embedded";
@@ -28,13 +21,13 @@ const REDIAL: Duration = Duration::from_millis(200);
 pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationToken) {
     let mut config = DelegateConfig::new(DelegateId::derived(&["delegate", NAME]), NAME);
     config.max_tasks = settings.limits.delegate_tasks;
-    let kubernetes = kubernetes(&settings);
-    config.capabilities = kubernetes.capabilities();
-    let delegate = Delegate::new(config, drivers(&settings, kubernetes));
+    let (drivers, capabilities) = drivers(&settings.drivers());
+    config.capabilities = capabilities;
+    let delegate = Delegate::new(config, drivers);
     while !shutdown.is_cancelled() {
         let (ours, theirs) = tokio::io::duplex(STREAM);
         let server = runtime.clone();
-        let serving = tokio::spawn(async move { serve_delegate(&server, theirs).await });
+        let serving = tokio::spawn(async move { serve_delegate(&server, theirs, Origin::Inside).await });
         match delegate.run(ours, shutdown.clone()).await {
             Ok(Ended::Shutdown) => {}
             Ok(_) => tracing::info!("the delegate inside the server connects anew"),
@@ -49,52 +42,5 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
         if !shutdown.is_cancelled() {
             tokio::time::sleep(REDIAL).await;
         }
-    }
-}
-
-/// What this build can run: the kinds of steps that the engine plays and those of its drivers. A script on a host is the same step as one on the
-/// delegate to whoever writes it.
-pub fn offer() -> Offer {
-    let settings = Settings::default();
-    let drivers = drivers(&settings, kubernetes(&settings));
-    let mut kinds = manifold_engine::kinds();
-    kinds.extend(drivers.iter().flat_map(|driver| driver.kinds()));
-    Offer::of(&kinds)
-}
-
-/// All drivers of this build.
-fn drivers(settings: &Settings, kubernetes: KubernetesDriver) -> Vec<Arc<dyn Driver>> {
-    let ssh = ssh(settings);
-    let here = manifold_driver::command::Settings {
-        root: settings.data.join("attempts").to_string_lossy().into_owned(),
-        kubeconfig: settings.kubernetes.kubeconfig.clone(),
-        ..manifold_driver::command::Settings::default()
-    };
-    let mut drivers: Vec<Arc<dyn Driver>> = vec![
-        Arc::new(SshDriver::new(ssh.clone())),
-        Arc::new(ArtifactDriver::new(Arc::new(Dialer::new(ssh)), here.clone())),
-        Arc::new(ScriptDriver::new(here)),
-        Arc::new(HttpDriver::default()),
-        Arc::new(kubernetes),
-    ];
-    if settings.enable_test_kinds {
-        drivers.push(Arc::new(NoopDriver));
-    }
-    drivers
-}
-
-fn kubernetes(settings: &Settings) -> KubernetesDriver {
-    let kubeconfig = settings.kubernetes.kubeconfig.clone();
-    KubernetesDriver::new(KubernetesSettings { helm: settings.helm(), kubeconfig })
-}
-
-fn ssh(settings: &Settings) -> SshConfig {
-    SshConfig {
-        host_keys: match settings.ssh.host_keys {
-            HostKeys::KnownHosts => HostKeyPolicy::KnownHosts,
-            HostKeys::AcceptNew => HostKeyPolicy::AcceptNew,
-        },
-        known_hosts: settings.known_hosts(),
-        ..SshConfig::default()
     }
 }

@@ -2,11 +2,15 @@
 
 mod admin_key;
 mod config;
+mod delegate;
 mod demo;
+mod door;
+mod drivers;
 mod embedded;
 mod folder;
 mod seed;
 mod server;
+mod tls;
 
 use std::process::ExitCode;
 
@@ -26,11 +30,16 @@ struct Manifold {
 enum Command {
     /// Run the server
     Server(Box<config::ServerFlags>),
+    /// Run a delegate, which does a server's work near the infrastructure; or see to delegates and the tokens with which they join
+    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+    Delegate {
+        #[command(subcommand)]
+        verb: Option<manifold_cli::DelegateCommand>,
+        #[command(flatten)]
+        run: Option<Box<delegate::DelegateFlags>>,
+    },
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
-    /// Delegates, which touch infrastructure, and the tokens with which they join
-    #[command(subcommand)]
-    Delegate(manifold_cli::DelegateCommand),
     #[command(flatten)]
     Client(manifold_cli::Command),
 }
@@ -66,9 +75,19 @@ async fn run(command: Command) -> ExitCode {
             log_to_stderr();
             ended(serve(*flags).await)
         }
+        Command::Delegate { verb: Some(verb), .. } => manifold_cli::run_delegate(verb).await,
+        Command::Delegate { verb: None, run: Some(flags) } => {
+            log_to_stderr();
+            ended(delegate::run(*flags).await)
+        }
+        Command::Delegate { verb: None, run: None } => Manifold::command()
+            .error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "give --server, --name and --data, or a verb",
+            )
+            .exit(),
         Command::Demo(flags) => demo::run(flags).await,
-        Command::Delegate(command) => manifold_cli::run_delegate(command).await,
-        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &embedded::offer()).await,
+        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
     }
 }
 
@@ -81,7 +100,7 @@ async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut server = server::start(settings).await?;
-    println!("listening on http://{}", server.address);
+    println!("listening on {}://{}", server.scheme, server.address);
     tokio::select! {
         ended = server.ended() => ended?,
         stopped = signal() => stopped?,
@@ -91,7 +110,7 @@ async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
 }
 
 /// Waits for SIGINT or SIGTERM.
-async fn signal() -> std::io::Result<()> {
+pub(crate) async fn signal() -> std::io::Result<()> {
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     tokio::select! {
         interrupted = tokio::signal::ctrl_c() => interrupted,
@@ -113,7 +132,7 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Logs of the server: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
+/// Logs of a server or delegate: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
 fn log_to_stderr() {
     let filter = EnvFilter::try_from_env("MANIFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());

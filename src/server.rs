@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use axum::extract::ConnectInfo;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use manifold_control::{Control, Limits, Parts};
 use manifold_model::{Code, Problem};
 use manifold_runtime::{Config, Delegates, Offer, Runtime};
@@ -18,7 +21,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
-use crate::{admin_key, embedded};
+use crate::door::Door;
+use crate::tls::TlsListener;
+use crate::{admin_key, embedded, tls};
 
 /// Workers that advance executions.
 const WORKERS: usize = 2;
@@ -29,6 +34,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
     /// The administrator's API key.
     pub admin_key: String,
     /// Account id.
@@ -37,6 +44,7 @@ pub struct Server {
     http: JoinHandle<std::io::Result<()>>,
     delegate: Option<JoinHandle<()>>,
     runtime: Runtime,
+    door: Arc<Door>,
 }
 
 /// Starts a server. Nothing is listened on before all of it stands.
@@ -46,6 +54,12 @@ pub struct Server {
 pub async fn start(settings: Settings) -> Result<Server> {
     let shutdown = CancellationToken::new();
     let clock = Arc::new(SystemClock::default());
+    let identity = match (&settings.tls_cert, &settings.tls_key) {
+        (Some(certificate), Some(key)) => {
+            Some(tls::Served::read(certificate, key).map_err(|problem| *problem)?)
+        }
+        _ => None,
+    };
     let store = open_store(&settings, &clock).await?;
     let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
     let vault = vault(&*store, &settings).await?;
@@ -75,14 +89,22 @@ pub async fn start(settings: Settings) -> Result<Server> {
     if let Some(seed) = &settings.seed {
         crate::seed::import(&control, seed).await?;
     }
+    let door = Arc::new(Door::new(runtime.clone()));
     let options = manifold_api::Options {
         version: env!("CARGO_PKG_VERSION"),
         shutdown: shutdown.clone(),
         ready: Arc::new(move || settings.no_delegate || delegates.any()),
+        delegates: Arc::clone(&door) as Arc<dyn manifold_api::delegates::Door>,
     };
     let router = manifold_api::router(control, options);
-    let http = tokio::spawn(serve(listener, router, shutdown.clone()));
-    Ok(Server { address, admin_key, account, shutdown, http, delegate, runtime })
+    let (scheme, http) = match identity {
+        None => ("http", tokio::spawn(serve(listener, router, shutdown.clone()))),
+        Some(identity) => {
+            let listener = tls::listen(listener, identity, shutdown.clone())?;
+            ("https", tokio::spawn(serve(listener, router, shutdown.clone())))
+        }
+    };
+    Ok(Server { address, scheme, admin_key, account, shutdown, http, delegate, runtime, door })
 }
 
 impl Server {
@@ -100,17 +122,45 @@ impl Server {
         if let Some(delegate) = self.delegate {
             let _late = tokio::time::timeout(DRAIN, delegate).await;
         }
+        let _late = tokio::time::timeout(DRAIN, self.door.ended()).await;
         let _late = tokio::time::timeout(DRAIN, self.http).await;
         let _late = tokio::time::timeout(DRAIN, self.runtime.ended()).await;
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    router: axum::Router,
-    shutdown: CancellationToken,
-) -> std::io::Result<()> {
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+struct Remote(SocketAddr);
+
+impl Connected<IncomingStream<'_, TcpListener>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, TcpListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+impl Connected<IncomingStream<'_, TlsListener>> for Remote {
+    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
+        Self(*stream.remote_addr())
+    }
+}
+
+/// Tells handlers where a request comes from.
+async fn tell_peer(
+    ConnectInfo(Remote(peer)): ConnectInfo<Remote>,
+    mut request: axum::extract::Request,
+) -> axum::extract::Request {
+    request.extensions_mut().insert(manifold_api::delegates::Peer(peer));
+    request
+}
+
+async fn serve<L>(listener: L, router: axum::Router, shutdown: CancellationToken) -> std::io::Result<()>
+where
+    L: axum::serve::Listener<Addr = SocketAddr>,
+    Remote: for<'a> Connected<IncomingStream<'a, L>>,
+{
+    let router = router.layer(axum::middleware::map_request(tell_peer));
+    let service = router.into_make_service_with_connect_info::<Remote>();
+    axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
 async fn open_store(settings: &Settings, clock: &Arc<SystemClock>) -> Result<Arc<dyn Store>> {
@@ -172,6 +222,7 @@ fn refused(code: Code, error: &(dyn std::error::Error + 'static)) -> Problem {
 fn public_url(settings: &Settings, address: SocketAddr) -> String {
     match &settings.public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
+        None if settings.tls_cert.is_some() => format!("https://{address}"),
         None => format!("http://{address}"),
     }
 }

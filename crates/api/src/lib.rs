@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err, reason = "a refusal happens once a request; its size costs nothing")]
 
 pub mod access;
+pub mod delegates;
 pub mod error;
 pub mod feed;
 pub mod graphql;
@@ -40,6 +41,8 @@ pub struct Options {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What others count, as OpenMetrics text without the end mark, for `/metrics`.
     pub more_metrics: MoreMetrics,
+    /// Takes the connections of delegates.
+    pub delegates: Arc<dyn delegates::Door>,
 }
 
 /// Counts of others than the API, when somebody asks.
@@ -60,6 +63,8 @@ pub struct Api {
     pub metrics: Arc<rest::metrics::Metrics>,
     /// What others count.
     pub more_metrics: MoreMetrics,
+    /// Takes the connections of delegates.
+    pub delegates: Arc<dyn delegates::Door>,
 }
 
 /// All routes.
@@ -71,10 +76,12 @@ pub fn router(control: Arc<Control>, options: Options) -> Router {
         ready: options.ready,
         more_metrics: options.more_metrics,
         metrics: Arc::new(rest::metrics::Metrics::new(options.version)),
+        delegates: options.delegates,
     };
     let metrics = Arc::clone(&api.metrics);
     let routes = Router::new()
         .route("/api/graphql", get(graphql::socket).post(graphql::post))
+        .route("/api/delegate/connect", get(delegates::connect))
         .merge(rest::routes())
         .with_state(api.clone());
     // The header of the key never shows up in a trace.

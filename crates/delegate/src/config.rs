@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use manifold_link::Credentials;
+use manifold_model::delegate::DelegateType;
 use manifold_model::{DelegateId, Millis};
 
 use crate::limits::MAX_TASKS;
@@ -19,6 +21,12 @@ pub struct DelegateConfig {
     pub selectors: Vec<String>,
     /// Capabilities beside those of the drivers (`helm`).
     pub capabilities: Vec<String>,
+    /// What it proves itself with to a server on another machine; `None` inside the server.
+    pub credentials: Option<Credentials>,
+    /// Whether it has joined before: then its token is not told.
+    pub joined: bool,
+    /// What else it says of itself.
+    pub facts: Facts,
     /// Tasks at once.
     pub max_tasks: u32,
     /// How long a driver may take to stop after a cancel or a deadline; then it is left alone.
@@ -31,6 +39,19 @@ pub struct DelegateConfig {
     pub clock: fn() -> Millis,
 }
 
+/// What a delegate says of itself for people.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Facts {
+    /// How it was installed.
+    pub kind: DelegateType,
+    /// Host name.
+    pub host: String,
+    /// Private address.
+    pub address: String,
+    /// Words of whoever started it.
+    pub description: String,
+}
+
 impl DelegateConfig {
     /// The usual configuration.
     #[must_use]
@@ -40,6 +61,9 @@ impl DelegateConfig {
             name: name.into(),
             selectors: Vec::new(),
             capabilities: Vec::new(),
+            credentials: None,
+            joined: false,
+            facts: Facts::default(),
             max_tasks: MAX_TASKS,
             cancel_grace: Duration::from_secs(30),
             shutdown_grace: Duration::from_secs(10),

@@ -1,6 +1,7 @@
 //! One connection to a server, from hello to its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use manifold_link::limits::{HEARTBEAT, SILENCE_LIMIT};
 use manifold_link::{
@@ -8,14 +9,14 @@ use manifold_link::{
     VERSIONS, delegate_end, greet,
 };
 use manifold_model::task::Outcome;
-use manifold_model::{Failure, FailureClass, TaskId, code};
+use manifold_model::{Failure, FailureClass, Millis, TaskId, code};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::held::{Place, Work};
-use crate::limits::OVERBOOKING;
+use crate::limits::{CLOCKS_APART, OVERBOOKING};
 use crate::work::Life;
 use crate::{DelegateError, Ended, Shared};
 
@@ -38,7 +39,15 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (mut send, mut receive) = delegate_end(stream);
-    let welcome = greet(&mut send, &mut receive, hello(shared)).await?;
+    let mut credentials = shared.config.credentials.clone();
+    if let Some(credentials) = credentials.as_mut().filter(|_| shared.joined.load(Ordering::SeqCst)) {
+        credentials.token = None;
+    }
+    let (welcome, time) = greet(&mut send, &mut receive, hello(shared), credentials.as_ref()).await?;
+    shared.joined.store(true, Ordering::SeqCst);
+    if let Some(time) = time {
+        compare_clocks((shared.config.clock)(), time);
+    }
     let lease = welcome.lease;
     shared.asks.connect(lease.fence);
     shared.outbox.connect();
@@ -48,6 +57,7 @@ where
         shared.outbox.push(FromDelegate::Outcome(kept));
     }
     tracing::info!(delegate = %shared.config.name, fence = lease.fence, "connected");
+    shared.welcomes.send_modify(|welcomes| *welcomes += 1);
 
     let drained = Notify::new();
     let ended = tokio::select! {
@@ -61,6 +71,14 @@ where
         drop(timeout(HEARTBEAT, send.close()).await);
     }
     ended
+}
+
+/// Says when the clocks are far apart: nothing depends on it, but the times of the delegate's outcomes are its own.
+fn compare_clocks(ours: Millis, theirs: Millis) {
+    let apart = ours.abs_diff(theirs);
+    if apart > CLOCKS_APART {
+        tracing::warn!(seconds = apart / 1_000, "the clock of this machine differs from the server's");
+    }
 }
 
 fn hello(shared: &Shared) -> Hello {
@@ -77,6 +95,11 @@ fn hello(shared: &Shared) -> Hello {
         kinds: shared.kinds.clone(),
         capabilities: config.capabilities.clone(),
         free: config.max_tasks.saturating_sub(taken),
+        key: config.credentials.as_ref().map(|one| one.identity.key()).unwrap_or_default(),
+        kind: config.facts.kind,
+        host: config.facts.host.clone(),
+        address: config.facts.address.clone(),
+        description: config.facts.description.clone(),
     }
 }
 
@@ -147,7 +170,9 @@ async fn read(
             Some(FromServer::Answer { id, answer }) => shared.asks.answer(id, answer),
             Some(FromServer::Ping { nonce }) => shared.outbox.push(FromDelegate::Pong { nonce }),
             Some(FromServer::Drain) => drained.notify_one(),
-            Some(other @ (FromServer::Welcome(_) | FromServer::Refused(_))) => {
+            // The server lets it in no longer.
+            Some(FromServer::Refused(failure)) => return Err(LinkError::Refused(failure).into()),
+            Some(other @ (FromServer::Welcome(_) | FromServer::Challenge(_) | FromServer::Waiting)) => {
                 return Err(LinkError::Unexpected { found: other.name(), expected: "a task" }.into());
             }
         }
@@ -222,8 +247,23 @@ impl Shared {
         }
     }
 
+    /// A task has ended: its outcome is made to outlive the delegate with what the server does not have of its log, then kept, and said.
+    pub(crate) async fn outlive(&self, task: TaskId, outcome: Outcome) {
+        let lease = self.held.with(|places| places.get(&task).map(|place| place.lease.clone()));
+        if let Some(lease) = lease {
+            let (spool, chunks) = (self.config.spool.clone(), self.outbox.uncredited_of(&task));
+            let ended = TaskOutcome { task: task.clone(), lease, outcome: outcome.clone() };
+            let kept = tokio::task::spawn_blocking(move || spool.persist(&ended, &chunks)).await;
+            if let Ok(Err(error)) = kept {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(%task, error, "an outcome cannot be spooled: it is lost if the delegate dies now");
+            }
+        }
+        self.ended(task, outcome);
+    }
+
     /// A task has ended: its outcome is kept, and said.
-    pub(crate) fn ended(&self, task: TaskId, outcome: Outcome) {
+    fn ended(&self, task: TaskId, outcome: Outcome) {
         let ended = self.held.with(|places| {
             let place = places.get_mut(&task)?;
             place.work = None;

@@ -1,5 +1,5 @@
-//! Dials out, fills the last holes of a task, runs drivers, keeps results until acknowledged (`design.md` 6). Today it runs inside the
-//! server; nothing in it knows that.
+//! Dials out, fills the last holes of a task, runs drivers, keeps results until acknowledged (`design.md` 6): inside the server or near the
+//! infrastructure; nothing in it knows which.
 
 mod ask;
 mod config;
@@ -18,15 +18,17 @@ mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use manifold_driver::Driver;
 use manifold_model::kind::{KindName, KindSpec};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use config::DelegateConfig;
+pub use config::{DelegateConfig, Facts};
 pub use error::DelegateError;
-pub use spool::{MemorySpool, Spool};
+pub use spool::{DiskSpool, MemorySpool, Spool};
 
 /// A delegate. What runs on it outlives its connections; dropping it leaves running commands to themselves.
 pub struct Delegate {
@@ -54,6 +56,10 @@ pub(crate) struct Shared {
     pub(crate) outbox: Arc<outbox::Outbox>,
     pub(crate) asks: Arc<ask::Asks>,
     pub(crate) files: Arc<files::Files>,
+    /// Whether it has joined: then its token is not told any more.
+    pub(crate) joined: AtomicBool,
+    /// How often it was welcomed.
+    pub(crate) welcomes: watch::Sender<u64>,
 }
 
 impl Delegate {
@@ -70,10 +76,20 @@ impl Delegate {
                 }
             }
         }
-        let outbox = Arc::new(outbox::Outbox::new());
+        let outbox = Arc::new(outbox::Outbox::new(config.spool.chunks()));
         let held = Arc::new(held::Held::new(config.spool.unacknowledged()));
         let asks = Arc::new(ask::Asks::new(outbox.clone(), held.clone()));
-        let shared = Shared { config, drivers: players, kinds, held, outbox, asks, files: Arc::default() };
+        let shared = Shared {
+            joined: AtomicBool::new(config.joined),
+            welcomes: watch::Sender::new(0),
+            config,
+            drivers: players,
+            kinds,
+            held,
+            outbox,
+            asks,
+            files: Arc::default(),
+        };
         Self { shared: Arc::new(shared), connected: tokio::sync::Mutex::new(()) }
     }
 
@@ -81,6 +97,17 @@ impl Delegate {
     #[must_use]
     pub fn kinds(&self) -> &[KindSpec] {
         &self.shared.kinds
+    }
+
+    /// How often a server has welcomed it, from now on.
+    #[must_use]
+    pub fn welcomes(&self) -> watch::Receiver<u64> {
+        self.shared.welcomes.subscribe()
+    }
+
+    /// A server does not know it though it has joined before: it tells its token again. `false` when it did so anyway.
+    pub fn join_anew(&self) -> bool {
+        self.shared.joined.swap(false, Ordering::SeqCst)
     }
 
     /// Tasks that have a place: running, or ended and not acknowledged.

@@ -40,3 +40,15 @@ pub const LOG_FLUSH_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Outcomes kept although their lease was stale, for the case that their tasks come again.
 pub const MAX_STALE_OUTCOMES: usize = 1024;
+
+/// Outcomes in the spool on disk: those of every place twice over, and the stale ones. What is found beyond it at a start, oldest first, goes.
+pub const MAX_SPOOLED: usize = 2 * MAX_TASKS as usize + MAX_STALE_OUTCOMES;
+
+/// Largest file of the spool, bytes: an outcome and a full log window.
+pub const MAX_SPOOL_FILE: u64 = 16 * 1024 * 1024;
+
+/// Damaged files of the spool that are set aside; older ones go.
+pub const MAX_DAMAGED: usize = 16;
+
+/// Milliseconds between the clocks of delegate and server from which on it is said.
+pub const CLOCKS_APART: u64 = 60_000;

@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use manifold_link::limits::LOG_WINDOW;
 use manifold_link::{FromDelegate, LogChunk};
+use manifold_model::TaskId;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -22,11 +23,23 @@ struct State {
     queue: VecDeque<FromDelegate>,
     /// Chunks sent or to be sent whose bytes were not credited yet, oldest first.
     uncredited: VecDeque<LogChunk>,
+    /// Bytes by which what an earlier life left is more than the window: their credit frees nothing.
+    over: usize,
 }
 
 impl Outbox {
-    pub(crate) fn new() -> Self {
-        Self { state: Mutex::default(), filled: Notify::new(), window: Semaphore::new(LOG_WINDOW) }
+    /// Chunks that an earlier life of the delegate left come first; they fill the window as any other.
+    pub(crate) fn new(left: Vec<LogChunk>) -> Self {
+        let taken: usize = left.iter().map(|chunk| chunk.bytes.len()).sum();
+        let over = taken.saturating_sub(LOG_WINDOW);
+        let state = State { uncredited: left.into(), over, ..State::default() };
+        let window = Semaphore::new(LOG_WINDOW.saturating_sub(taken));
+        Self { state: Mutex::new(state), filled: Notify::new(), window }
+    }
+
+    /// Chunks of a task that the server has not credited.
+    pub(crate) fn uncredited_of(&self, task: &TaskId) -> Vec<LogChunk> {
+        self.state().uncredited.iter().filter(|chunk| chunk.task == *task).cloned().collect()
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -99,8 +112,10 @@ impl Outbox {
             freed += length;
             state.uncredited.pop_front();
         }
+        let over = state.over.min(freed);
+        state.over -= over;
         drop(state);
-        self.window.add_permits(freed);
+        self.window.add_permits(freed - over);
     }
 
     /// Everything there is to say, at least one message.

@@ -81,7 +81,7 @@ impl Life {
         if outcome.ended_at == 0 {
             outcome.ended_at = (self.shared.config.clock)();
         }
-        self.shared.ended(self.task.id, outcome);
+        self.shared.outlive(self.task.id, outcome).await;
     }
 
     async fn outcome(&self, context: &Context) -> Outcome {

@@ -11,7 +11,7 @@ use tokio_util::codec::{FramedRead, LengthDelimitedCodec};
 
 use crate::convert::{delegate_from_wire, delegate_to_wire, server_from_wire, server_to_wire};
 use crate::error::LinkError;
-use crate::limits::{MAX_FRAME, SEND_DEADLINE, WRITE_BATCH};
+use crate::limits::{MAX_FRAME, MAX_GREETING, SEND_DEADLINE, WRITE_BATCH};
 use crate::message::{FromDelegate, FromServer};
 use crate::wire;
 
@@ -146,6 +146,11 @@ pub struct Receiver<M> {
 }
 
 impl<M: Message> Receiver<M> {
+    /// The peer is known: frames may be as large as [`MAX_FRAME`] from now on.
+    pub fn greeted(&mut self) {
+        self.frames.decoder_mut().set_max_frame_length(MAX_FRAME);
+    }
+
     /// The next message; `None` when the peer ended the connection between two frames. Safe to drop and call again.
     ///
     /// # Errors
@@ -155,7 +160,8 @@ impl<M: Message> Receiver<M> {
             None => Ok(None),
             Some(Ok(body)) => M::decode(body).map(Some),
             Some(Err(cause)) if cause.kind() == std::io::ErrorKind::InvalidData => {
-                Err(LinkError::malformed(format!("a frame is larger than {MAX_FRAME} bytes")))
+                let limit = self.frames.decoder().max_frame_length();
+                Err(LinkError::malformed(format!("a frame is larger than {limit} bytes")))
             }
             Some(Err(cause)) => Err(LinkError::Io(cause)),
         }
@@ -183,8 +189,10 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
-    let codec =
-        LengthDelimitedCodec::builder().length_field_length(LENGTH).max_frame_length(MAX_FRAME).new_codec();
+    let codec = LengthDelimitedCodec::builder()
+        .length_field_length(LENGTH)
+        .max_frame_length(MAX_GREETING)
+        .new_codec();
     let frames = FramedRead::with_capacity(Box::new(read) as Box<_>, codec, WRITE_BATCH);
     (
         Sender { stream: Box::new(write), buffer: BytesMut::with_capacity(WRITE_BATCH), sends: PhantomData },

@@ -1,6 +1,7 @@
 //! Typed messages to wire messages and back. Everything that comes from the peer is checked here.
 
 use bytes::Bytes;
+use manifold_model::delegate::DelegateType;
 use manifold_model::{DelegateId, Failure, LogId, TaskId};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -8,8 +9,8 @@ use serde::de::DeserializeOwned;
 use crate::error::LinkError;
 use crate::limits::{FILE_PART, MAX_LOG_CHUNK};
 use crate::message::{
-    Answer, Ask, Credential, FromDelegate, FromServer, Hello, Lease, LogChunk, OutcomeAck, Request,
-    Sensitive, TaskFrame, TaskOutcome, Welcome,
+    Answer, Ask, Challenge, Credential, FromDelegate, FromServer, Hello, Lease, LogChunk, OutcomeAck, Proof,
+    Request, Sensitive, TaskFrame, TaskOutcome, Welcome,
 };
 use crate::wire;
 
@@ -56,6 +57,15 @@ pub(crate) fn delegate_to_wire(message: &FromDelegate) -> Result<wire::DelegateF
             kinds: json(&hello.kinds)?.into(),
             capabilities: hello.capabilities.clone(),
             free: hello.free,
+            key: hello.key.clone(),
+            kind: json(&hello.kind)?.into(),
+            host: hello.host.clone(),
+            address: hello.address.clone(),
+            description: hello.description.clone(),
+        }),
+        FromDelegate::Proof(proof) => Body::Proof(wire::Proof {
+            signature: proof.signature.clone(),
+            token: proof.token.as_ref().map(|token| token.0.to_vec()),
         }),
         FromDelegate::Credit { tasks } => Body::Credit(*tasks),
         FromDelegate::Started { task, fence } => {
@@ -85,16 +95,10 @@ pub(crate) fn delegate_to_wire(message: &FromDelegate) -> Result<wire::DelegateF
 pub(crate) fn delegate_from_wire(frame: wire::DelegateFrame) -> Result<FromDelegate> {
     use wire::delegate::Body;
     Ok(match present(frame.body, "the message")? {
-        Body::Hello(hello) => FromDelegate::Hello(Hello {
-            versions: hello.versions,
-            program: hello.program,
-            delegate: (!hello.delegate.is_empty()).then(|| DelegateId::from(hello.delegate)),
-            name: hello.name,
-            selectors: hello.selectors,
-            kinds: read(&hello.kinds, "list of kinds")?,
-            capabilities: hello.capabilities,
-            free: hello.free,
-        }),
+        Body::Hello(hello) => FromDelegate::Hello(hello_from_wire(hello)?),
+        Body::Proof(proof) => {
+            FromDelegate::Proof(Proof { signature: proof.signature, token: proof.token.map(Sensitive::new) })
+        }
         Body::Credit(tasks) => FromDelegate::Credit { tasks },
         Body::Started(started) => {
             FromDelegate::Started { task: id(started.task, "a task id")?, fence: started.fence }
@@ -109,6 +113,27 @@ pub(crate) fn delegate_from_wire(frame: wire::DelegateFrame) -> Result<FromDeleg
         Body::Heartbeat(running) => FromDelegate::Heartbeat { running },
         Body::Pong(nonce) => FromDelegate::Pong { nonce },
         Body::Leaving(_) => FromDelegate::Leaving,
+    })
+}
+
+fn hello_from_wire(hello: wire::Hello) -> Result<Hello> {
+    // A delegate of version 1 says nothing of how it was installed.
+    let kind =
+        if hello.kind.is_empty() { DelegateType::default() } else { read(&hello.kind, "type of delegate")? };
+    Ok(Hello {
+        versions: hello.versions,
+        program: hello.program,
+        delegate: (!hello.delegate.is_empty()).then(|| DelegateId::from(hello.delegate)),
+        name: hello.name,
+        selectors: hello.selectors,
+        kinds: read(&hello.kinds, "list of kinds")?,
+        capabilities: hello.capabilities,
+        free: hello.free,
+        key: hello.key,
+        kind,
+        host: hello.host,
+        address: hello.address,
+        description: hello.description,
     })
 }
 
@@ -161,6 +186,10 @@ pub(crate) fn server_to_wire(message: &FromServer) -> Result<wire::ServerFrame> 
         FromServer::Welcome(welcome) => {
             Body::Welcome(wire::Welcome { version: welcome.version, lease: Some((&welcome.lease).into()) })
         }
+        FromServer::Challenge(challenge) => {
+            Body::Challenge(wire::Challenge { nonce: challenge.nonce.clone(), time: challenge.time })
+        }
+        FromServer::Waiting => Body::Waiting(true),
         FromServer::Refused(failure) => Body::Refused(json(failure)?.into()),
         FromServer::Task(frame) => Body::Task(wire::Task {
             task: json(&frame.task)?.into(),
@@ -191,6 +220,10 @@ pub(crate) fn server_from_wire(frame: wire::ServerFrame) -> Result<FromServer> {
             version: welcome.version,
             lease: present(welcome.lease, "the lease of a welcome")?.into(),
         }),
+        Body::Challenge(challenge) => {
+            FromServer::Challenge(Challenge { nonce: challenge.nonce, time: challenge.time })
+        }
+        Body::Waiting(_) => FromServer::Waiting,
         Body::Refused(failure) => FromServer::Refused(Box::new(read::<Failure>(&failure, "failure")?)),
         Body::Task(frame) => FromServer::Task(Box::new(TaskFrame {
             task: read(&frame.task, "task")?,

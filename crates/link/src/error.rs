@@ -46,6 +46,12 @@ pub enum LinkError {
         /// How long.
         seconds: u64,
     },
+    /// The server asks for a proof, and this delegate has no key.
+    #[error("the server asks for a proof of identity, and this delegate has no key")]
+    NoIdentity,
+    /// Somebody has to approve the delegate first.
+    #[error("the delegate waits for approval")]
+    Waiting,
     /// The server does not want this delegate.
     #[error("the server refused the connection: {} [{}]", .0.message, .0.code)]
     Refused(Box<Failure>),

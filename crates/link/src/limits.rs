@@ -5,6 +5,15 @@ use std::time::Duration;
 /// Largest frame, bytes: far above any task or outcome, small enough that a broken length cannot exhaust memory.
 pub const MAX_FRAME: usize = 4 * 1024 * 1024;
 
+/// Largest frame before the welcome, bytes: a hello with every kind is a tenth of it, and whoever sends it is not known yet.
+pub const MAX_GREETING: usize = 512 * 1024;
+
+/// Largest WebSocket message in which pieces of the stream travel, bytes; frames may be cut anywhere.
+pub const MAX_MESSAGE: usize = 64 * 1024;
+
+/// Bytes of the server's nonce.
+pub const NONCE: usize = 32;
+
 /// Log bytes that a delegate may have sent without the server having kept them, over all its tasks.
 pub const LOG_WINDOW: usize = 4 * 1024 * 1024;
 

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
+use manifold_model::delegate::DelegateType;
 use manifold_model::kind::KindSpec;
 use manifold_model::secret::SshMethod;
 use manifold_model::task::{FileSource, Outcome, Task};
-use manifold_model::{DelegateId, Failure, LogId, TaskId};
+use manifold_model::{DelegateId, Failure, LogId, Millis, TaskId};
 use zeroize::Zeroizing;
 
 /// A lease of a delegate connection: who holds it and the number that every later write must name (`design.md` 4.5).
@@ -41,6 +42,8 @@ impl fmt::Debug for Sensitive {
 pub enum FromDelegate {
     /// First frame: who dials and what it offers.
     Hello(Hello),
+    /// Answer to [`FromServer::Challenge`] (version 2).
+    Proof(Proof),
     /// Places that became free otherwise than by an acknowledgement (see [`Hello::free`]).
     Credit {
         /// How many.
@@ -76,8 +79,12 @@ pub enum FromDelegate {
 /// Server to delegate.
 #[derive(Clone, PartialEq, Debug)]
 pub enum FromServer {
-    /// Answer to [`FromDelegate::Hello`].
+    /// Answer to [`FromDelegate::Hello`] and, when the server asked for one, [`FromDelegate::Proof`].
     Welcome(Welcome),
+    /// Prove who you are, before anything else is said (version 2).
+    Challenge(Challenge),
+    /// Somebody has to approve the delegate first; the connection ends, dial again later (version 2).
+    Waiting,
     /// The delegate is not wanted; the connection ends.
     Refused(Box<Failure>),
     /// Do this. Takes one of the delegate's places until its [`FromServer::OutcomeAck`].
@@ -131,6 +138,34 @@ pub struct Hello {
     /// acknowledgement gives one back. When a task that has a place already is handed out again, [`FromDelegate::Credit`] gives back the
     /// second one.
     pub free: u32,
+    /// Its Ed25519 public key, base64 (version 2); empty inside the server.
+    pub key: String,
+    /// How it was installed (version 2).
+    pub kind: DelegateType,
+    /// Host name (version 2).
+    pub host: String,
+    /// Private address (version 2).
+    pub address: String,
+    /// Words of whoever started it (version 2).
+    pub description: String,
+}
+
+/// The server asks for a proof.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Challenge {
+    /// Random, used once.
+    pub nonce: Vec<u8>,
+    /// The server's time, milliseconds since 1970: a delegate whose clock is far off says so.
+    pub time: Millis,
+}
+
+/// A delegate's proof that it holds the key of its hello.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// Signature ([`crate::Identity::prove`]).
+    pub signature: Vec<u8>,
+    /// The token by which it joins, unless it has joined before.
+    pub token: Option<Sensitive>,
 }
 
 /// The server's answer to a hello.
@@ -280,6 +315,7 @@ impl FromDelegate {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Hello(_) => "hello",
+            Self::Proof(_) => "proof",
             Self::Credit { .. } => "credit",
             Self::Started { .. } => "started",
             Self::Outcome(_) => "outcome",
@@ -298,6 +334,8 @@ impl FromServer {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Welcome(_) => "welcome",
+            Self::Challenge(_) => "challenge",
+            Self::Waiting => "waiting",
             Self::Refused(_) => "refusal",
             Self::Task(_) => "task",
             Self::Cancel { .. } => "cancel",

@@ -1,17 +1,17 @@
-//! The form of the messages on the wire: protocol-buffer messages of protocol version 1. Numbers are never used again for something
+//! The form of the messages on the wire: protocol-buffer messages of protocol versions 1 and 2. Numbers are never used again for something
 //! else; a new field is optional for its reader. Model types travel as JSON bytes inside, as they rest in the store.
 
 use bytes::Bytes;
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct DelegateFrame {
-    #[prost(oneof = "delegate::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "delegate::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub(crate) body: Option<delegate::Body>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct ServerFrame {
-    #[prost(oneof = "server::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "server::Body", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub(crate) body: Option<server::Body>,
 }
 
@@ -36,6 +36,9 @@ pub(crate) mod delegate {
         Pong(u64),
         #[prost(bool, tag = "9")]
         Leaving(bool),
+        /// Version 2.
+        #[prost(message, tag = "10")]
+        Proof(super::Proof),
     }
 }
 
@@ -63,6 +66,12 @@ pub(crate) mod server {
         Ping(u64),
         #[prost(bool, tag = "9")]
         Drain(bool),
+        /// Version 2.
+        #[prost(message, tag = "10")]
+        Challenge(super::Challenge),
+        /// Version 2.
+        #[prost(bool, tag = "11")]
+        Waiting(bool),
     }
 }
 
@@ -85,6 +94,38 @@ pub(crate) struct Hello {
     pub(crate) capabilities: Vec<String>,
     #[prost(uint32, tag = "8")]
     pub(crate) free: u32,
+    /// Version 2.
+    #[prost(string, tag = "9")]
+    pub(crate) key: String,
+    /// Version 2: the type as JSON.
+    #[prost(bytes = "bytes", tag = "10")]
+    pub(crate) kind: Bytes,
+    /// Version 2.
+    #[prost(string, tag = "11")]
+    pub(crate) host: String,
+    /// Version 2.
+    #[prost(string, tag = "12")]
+    pub(crate) address: String,
+    /// Version 2.
+    #[prost(string, tag = "13")]
+    pub(crate) description: String,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Challenge {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) nonce: Vec<u8>,
+    #[prost(int64, tag = "2")]
+    pub(crate) time: i64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+#[prost(skip_debug)]
+pub(crate) struct Proof {
+    #[prost(bytes = "vec", tag = "1")]
+    pub(crate) signature: Vec<u8>,
+    #[prost(bytes = "vec", optional, tag = "2")]
+    pub(crate) token: Option<Vec<u8>>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -158,6 +199,7 @@ pub(crate) struct Log {
     pub(crate) unit: String,
     #[prost(bytes = "bytes", tag = "5")]
     pub(crate) bytes: Bytes,
+    /// Version 2.
     #[prost(string, tag = "6")]
     pub(crate) task: String,
 }
@@ -266,4 +308,4 @@ macro_rules! opaque {
         }
     )*};
 }
-opaque!(Seal, Secret, Credential);
+opaque!(Seal, Secret, Credential, Proof);

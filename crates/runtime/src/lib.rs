@@ -7,6 +7,7 @@
 //! Every execution belongs to one server ([`membership`]) and there to one worker (by the hash of its id), so its events are decided by one task
 //! only. Should two servers disagree for a moment whose it is, the sequence number and the lease that each append names keep them apart.
 
+mod admit;
 mod advance;
 mod chores;
 mod connection;
@@ -37,11 +38,12 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use admit::Origin;
 pub use delegates::Delegates;
 use membership::Membership;
 pub use offer::Offer;
 pub use retention::Retention;
-pub use serve::serve_delegate;
+pub use serve::{ServeError, serve_delegate};
 pub use trace::Span;
 
 /// Milliseconds since the epoch, from a clock that never goes back.
@@ -82,6 +84,7 @@ pub(crate) struct Shared {
     pub meters: meters::Meters,
     /// Executions that ended and are to be traced.
     pub traced: Option<tokio::sync::mpsc::Sender<ExecutionId>>,
+    pub handshakes: Arc<admit::Handshakes>,
     /// Told when hints were lost: somebody has to look at everything.
     pub overlooked: Notify,
     pub shutdown: CancellationToken,
@@ -165,6 +168,7 @@ impl Runtime {
             plans: run::Plans::default(),
             meters: meters::Meters::default(),
             traced,
+            handshakes: Arc::default(),
             overlooked: Notify::new(),
             shutdown,
         });

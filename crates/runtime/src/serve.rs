@@ -7,9 +7,9 @@ use std::time::Duration;
 use manifold_control::{ExposeSecret, SecretBytes};
 use manifold_link::{
     Answer, Ask, FromDelegate, FromServer, Hello, LinkError, LogChunk, Receiver, Request, Sender, TaskFrame,
-    TaskOutcome, Welcome, limits, negotiate, server_end,
+    TaskOutcome, Welcome, limits, server_end,
 };
-use manifold_model::delegate::{Announced, DelegateStatus, Scopes};
+use manifold_model::delegate::{DelegateStatus, Scopes};
 use manifold_model::kind::Class;
 use manifold_model::task::{Outcome, Task, TaskResult};
 use manifold_model::{DelegateId, Failure, FailureClass, Millis, code};
@@ -17,7 +17,9 @@ use manifold_store::logs::{Chunk, LogKey};
 use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
 
+use crate::admit::{Admitted, Origin, admit, announced};
 use crate::delegates::{Connection, Handed, Send as Order};
 use crate::reach::MISSED_MS;
 use crate::worker::{Ended, Message};
@@ -25,48 +27,59 @@ use crate::{Runtime, Shared, scope};
 
 /// Most tasks that one delegate may have at once, whatever it offers.
 const MOST_PLACES: u32 = 4_096;
+/// How long a delegate may take to hear that the server ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after a store that cannot be written.
 const BROKEN_STORE_PAUSE: Duration = Duration::from_millis(500);
 /// Messages written before the buffer is flushed.
 const WRITES: usize = 256;
 
-/// Serves one connection until either side ends it. Afterwards its tasks go back to the queue.
+/// Serves one connection until either side ends it. Afterwards its tasks go back to the queue. A peer that is not `Inside` has to prove who it is.
 ///
 /// # Errors
 /// The connection broke, the delegate spoke nonsense or another version, or the store failed.
-pub async fn serve_delegate<S>(runtime: &Runtime, stream: S) -> Result<(), ServeError>
+pub async fn serve_delegate<S>(runtime: &Runtime, stream: S, origin: Origin) -> Result<(), ServeError>
 where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let shared = Arc::clone(&runtime.shared);
     let (mut send, mut receive) = server_end(stream);
-    let hello = manifold_link::hello(&mut receive).await?;
-    let version = match negotiate(&hello.versions) {
-        Ok(version) => version,
-        Err(failure) => return Ok(send.send(&FromServer::Refused(failure)).await?),
+    let admitted = tokio::select! {
+        admitted = admit(&shared, &mut send, &mut receive, origin) => admitted?,
+        () = shared.shutdown.cancelled() => None,
     };
-    let id = hello.delegate.clone().unwrap_or_else(|| DelegateId::derived(&["delegate", &hello.name]));
+    let Some(Admitted { id, hello, version }) = admitted else { return Ok(send.close().await?) };
+    receive.greeted();
     let (server, lost) = shared.membership.seat()?;
     let lease = shared.store.lease(&server, &id).await?;
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
-    let enrolled = shared.store.enrol(row(&id, &hello, shared.now())).await?;
+    let known = match origin {
+        Origin::Inside => Some(shared.store.enrol(row(&id, &hello, shared.now())).await?),
+        Origin::Remote { .. } => shared.store.delegate(&id).await?,
+    };
     let (orders, to_send) = mpsc::unbounded_channel();
     let connection = Arc::new(connection(id, hello, lease.clone(), orders));
-    connection.set_scopes(enrolled.scopes);
+    connection.set_scopes(known.map(|known| known.scopes).unwrap_or_default());
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
-        ended = write(send, to_send) => ended,
+        ended = write(send, to_send, &shared.shutdown) => ended,
         ended = read(&shared, &connection, &mut receive) => ended,
         ended = credit_logs(&shared, &connection) => ended,
         () = connection.ended.cancelled() => Ok(()),
         () = lost.cancelled() => Ok(()),
-        () = shared.shutdown.cancelled() => Ok(()),
+        () = gone(&shared.shutdown) => Ok(()),
     };
     shared.delegates.remove(&lease);
     release(&shared, lease).await;
     shared.delegates.queued();
     Ok(ended?)
+}
+
+/// The server ends, and the delegate had time to hear of it.
+async fn gone(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Gives the lease of a connection back, so that others get its tasks. Nobody else would while this server keeps its own lease, so a broken store
@@ -115,13 +128,7 @@ fn row(id: &DelegateId, hello: &Hello, now: Millis) -> DelegateRow {
         status: DelegateStatus::Enabled,
         key: String::new(),
         token: String::new(),
-        announced: Announced {
-            program: hello.program.clone(),
-            selectors: hello.selectors.clone(),
-            capabilities: hello.capabilities.clone(),
-            kinds: hello.kinds.clone(),
-            ..Announced::default()
-        },
+        announced: announced(hello),
         scopes: Scopes::default(),
         created_at: now,
         seen: now,
@@ -145,13 +152,22 @@ fn connection(
     )
 }
 
-/// Writes orders out, many to a flush.
+/// Writes orders out, many to a flush. When the server ends, the delegate is told to dial another one.
 async fn write(
     mut send: Sender<FromServer>,
     mut orders: mpsc::UnboundedReceiver<Order>,
+    shutdown: &CancellationToken,
 ) -> Result<(), LinkError> {
     let mut batch = Vec::with_capacity(WRITES);
-    while orders.recv_many(&mut batch, WRITES).await > 0 {
+    loop {
+        let taken = tokio::select! {
+            biased;
+            () = shutdown.cancelled() => break,
+            taken = orders.recv_many(&mut batch, WRITES) => taken,
+        };
+        if taken == 0 {
+            break;
+        }
         for order in batch.drain(..) {
             send.feed(&frame(order)).await?;
         }
@@ -159,7 +175,8 @@ async fn write(
             send.flush().await?;
         }
     }
-    Ok(())
+    send.feed(&FromServer::Drain).await?;
+    send.close().await
 }
 
 fn frame(order: Order) -> FromServer {
@@ -204,8 +221,8 @@ async fn read(
             FromDelegate::Heartbeat { .. } => connection.tell(Order::Pong),
             FromDelegate::Started { .. } | FromDelegate::Pong { .. } => {}
             FromDelegate::Leaving => shared.delegates.remove(&connection.lease),
-            FromDelegate::Hello(_) => {
-                return Err(LinkError::Unexpected { found: "hello", expected: "anything else" });
+            other @ (FromDelegate::Hello(_) | FromDelegate::Proof(_)) => {
+                return Err(LinkError::Unexpected { found: other.name(), expected: "anything else" });
             }
         }
     }

@@ -58,6 +58,14 @@ fn kinds() -> Vec<KindSpec> {
         .to_vec()
 }
 
+/// Nobody connects in these tests.
+struct NoDoor;
+
+#[async_trait::async_trait]
+impl manifold_api::delegates::Door for NoDoor {
+    async fn serve(&self, _: axum::extract::ws::WebSocket, _: std::net::SocketAddr) {}
+}
+
 impl Server {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -80,6 +88,7 @@ impl Server {
             shutdown: CancellationToken::new(),
             ready: Arc::new(|| true),
             more_metrics: Arc::new(|| Box::pin(async { "# TYPE other gauge\nother 1\n".to_owned() })),
+            delegates: Arc::new(NoDoor),
         };
         Self { router: manifold_api::router(Arc::clone(&control), options), control, store, _folder: folder }
     }
