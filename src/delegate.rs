@@ -67,6 +67,9 @@ pub struct DelegateFlags {
     /// Tasks at once [default: available memory in MiB divided by 16, 4 to 512]
     #[arg(long, env = "MANIFOLD_DELEGATE_MAX_TASKS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_tasks: Option<u32>,
+    /// How logs are written
+    #[arg(long, env = "MANIFOLD_DELEGATE_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: crate::telemetry::LogFormat,
     /// Words for people
     #[arg(long, env = "MANIFOLD_DELEGATE_DESCRIPTION", value_name = "TEXT", default_value = "")]
     pub description: String,

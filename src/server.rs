@@ -10,7 +10,7 @@ use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use manifold_control::{Control, Limits, Parts};
 use manifold_model::{Code, Problem};
-use manifold_runtime::{Config, Delegates, Offer, Runtime};
+use manifold_runtime::{Config, Delegates, Offer, Retention, Runtime};
 use manifold_secrets::Key;
 use manifold_store::Store;
 use manifold_store::clock::{Clock, SystemClock};
@@ -25,6 +25,8 @@ use crate::door::Door;
 use crate::tls::TlsListener;
 use crate::{admin_key, embedded, tls};
 
+/// A day of the retention.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Workers that advance executions.
 const WORKERS: usize = 2;
 /// How long requests may take to end once a shutdown was asked for.
@@ -45,6 +47,8 @@ pub struct Server {
     delegate: Option<JoinHandle<()>>,
     runtime: Runtime,
     door: Arc<Door>,
+    /// Sends traces to their collector.
+    exporter: Option<JoinHandle<()>>,
 }
 
 /// Starts a server. Nothing is listened on before all of it stands.
@@ -79,7 +83,15 @@ pub async fn start(settings: Settings) -> Result<Server> {
         limits: limits(&settings),
     }));
     let admin_key = admin_key::ensure(&control, &settings.admin_key_path()).await?;
-    let config = runtime_config(&store, &settings, &clock).await?;
+    let (traces, exporter) = match &settings.otlp_endpoint {
+        Some(endpoint) => {
+            let (spans, exporter) =
+                crate::telemetry::traces(endpoint, shutdown.clone()).map_err(|problem| *problem)?;
+            (Some(spans), Some(exporter))
+        }
+        None => (None, None),
+    };
+    let config = Config { traces, ..runtime_config(&store, &settings, &clock).await? };
     let runtime =
         Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
             .await
@@ -90,10 +102,15 @@ pub async fn start(settings: Settings) -> Result<Server> {
         crate::seed::import(&control, seed).await?;
     }
     let door = Arc::new(Door::new(runtime.clone()));
+    let measured = runtime.clone();
     let options = manifold_api::Options {
         version: env!("CARGO_PKG_VERSION"),
         shutdown: shutdown.clone(),
         ready: Arc::new(move || settings.no_delegate || delegates.any()),
+        more_metrics: Arc::new(move || {
+            let measured = measured.clone();
+            Box::pin(async move { measured.metrics().await })
+        }),
         delegates: Arc::clone(&door) as Arc<dyn manifold_api::delegates::Door>,
     };
     let router = manifold_api::router(control, options);
@@ -104,7 +121,7 @@ pub async fn start(settings: Settings) -> Result<Server> {
             ("https", tokio::spawn(serve(listener, router, shutdown.clone())))
         }
     };
-    Ok(Server { address, scheme, admin_key, account, shutdown, http, delegate, runtime, door })
+    Ok(Server { address, scheme, admin_key, account, shutdown, http, delegate, runtime, door, exporter })
 }
 
 impl Server {
@@ -125,6 +142,9 @@ impl Server {
         let _late = tokio::time::timeout(DRAIN, self.door.ended()).await;
         let _late = tokio::time::timeout(DRAIN, self.http).await;
         let _late = tokio::time::timeout(DRAIN, self.runtime.ended()).await;
+        if let Some(exporter) = self.exporter {
+            let _late = tokio::time::timeout(DRAIN, exporter).await;
+        }
     }
 }
 
@@ -205,6 +225,12 @@ async fn runtime_config(
         delegate_wait: Duration::from_secs(settings.limits.delegate_wait_seconds),
         lock_queue_limit: settings.limits.lock_queue,
         clock: Arc::new(move || clock.now()),
+        store_clock: None,
+        retention: Retention {
+            executions: DAY.saturating_mul(settings.retention.executions_days.max(1)),
+            logs: DAY.saturating_mul(settings.retention.logs_days.max(1)),
+        },
+        traces: None,
     })
 }
 

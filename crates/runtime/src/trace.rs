@@ -87,12 +87,12 @@ async fn read(shared: &Shared, id: &ExecutionId) -> Result<Option<Vec<Span>>, ru
         }
         events.extend(page);
     }
-    Ok(Some(spans(&row, &plan, &events)))
+    Ok(Some(spans(&row, steps_of(&row, &plan), &events)))
 }
 
 /// The spans of an execution that ended, from its journal.
-pub(crate) fn spans(row: &ExecutionRow, plan: &Plan, events: &[Event]) -> Vec<Span> {
-    let mut making = Making::new(row, plan);
+pub(crate) fn spans(row: &ExecutionRow, steps: BTreeMap<StepKey, &StepPlan>, events: &[Event]) -> Vec<Span> {
+    let mut making = Making::new(row, steps);
     events.iter().for_each(|event| making.add(event));
     making.finish(events)
 }
@@ -113,11 +113,11 @@ struct Making<'a> {
 }
 
 impl<'a> Making<'a> {
-    fn new(row: &'a ExecutionRow, plan: &'a Plan) -> Self {
+    fn new(row: &'a ExecutionRow, steps: BTreeMap<StepKey, &'a StepPlan>) -> Self {
         let whole = row.parent.as_ref().unwrap_or(&row.id);
         Self {
             row,
-            steps: steps_of(row, plan),
+            steps,
             trace: trace_id(whole),
             root: span_id(&row.id, "execution"),
             phase: None,
@@ -316,4 +316,94 @@ fn bytes(id: &ExecutionId) -> [u8; 16] {
     let decoded = BASE64URL_NOPAD.decode(id.as_str().as_bytes()).unwrap_or_default();
     out.iter_mut().zip(decoded).for_each(|(to, from)| *to = from);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+    use manifold_model::event::{LegPlace, TaskIntent};
+    use manifold_model::execution::{Named, RowState};
+    use manifold_model::request::Cause;
+    use manifold_model::task::Outcome;
+    use manifold_model::{FailureClass, PlanDigest, code};
+
+    use super::*;
+
+    fn row(id: &str, parent: Option<&str>) -> ExecutionRow {
+        let named = |name: &str| Named { id: name.into(), name: name.to_owned() };
+        ExecutionRow {
+            id: id.into(),
+            kind: if parent.is_some() { ExecutionType::Workflow } else { ExecutionType::Pipeline },
+            application: named("shop"),
+            entity: named("roll"),
+            plan: PlanDigest::of(b""),
+            parent: parent.map(Into::into),
+            element: None,
+            place: parent.map(|_| LegPlace { stage: 0, element: 0, leg: 0 }),
+            environment: None,
+            infrastructure: parent.map(|_| named("eu")),
+            services: vec![],
+            cause: Cause::ApiKey { id: "key".to_owned(), name: "ci".to_owned() },
+            notes: String::new(),
+            resumed_from: None,
+            resumed_by: None,
+            created_at: 90,
+            state: RowState::default(),
+        }
+    }
+
+    fn events(kinds: Vec<EventKind>) -> Vec<Event> {
+        let times = (100..).step_by(10);
+        (1..).zip(kinds).zip(times).map(|((seq, kind), at)| Event { seq, at, kind }).collect()
+    }
+
+    #[test]
+    fn a_leg_is_a_part_of_its_pipelines_trace() {
+        let failure = Failure::new(FailureClass::Timeout, code!("COMMAND_TIMEOUT"), "took a secret too long");
+        let outcome = Outcome { started_at: 115, ended_at: 118, ..Outcome::failed(failure.clone()) };
+        let journal = events(vec![
+            EventKind::PhaseStarted { phase: 0, rollback: false },
+            EventKind::StepStarted { step: 7, attempt: 1, values: BTreeMap::new() },
+            EventKind::TasksIssued {
+                step: 7,
+                attempt: 1,
+                tasks: vec![TaskIntent { task: "t".into(), instance: Some("h1".to_owned()) }],
+            },
+            EventKind::TaskEnded {
+                step: 7,
+                attempt: 1,
+                task: "t".into(),
+                instance: Some("h1".to_owned()),
+                outcome,
+            },
+            EventKind::StepEnded {
+                step: 7,
+                attempt: 1,
+                status: Status::Failed,
+                failure: Some(failure.clone()),
+                published: None,
+            },
+            EventKind::Finished { status: Status::Failed, failure: Some(failure) },
+        ]);
+        let leg = spans(&row("leg", Some("run")), BTreeMap::new(), &journal);
+        let parent = events(vec![
+            EventKind::StageStarted { stage: 0 },
+            EventKind::StageEnded { stage: 0, status: Status::Failed },
+            EventKind::Finished { status: Status::Failed, failure: None },
+        ]);
+        let parent = spans(&row("run", None), BTreeMap::new(), &parent);
+        let names: Vec<&str> = leg.iter().map(|span| span.name.as_str()).collect();
+        assert_eq!(names, ["task on h1", "step 7", "phase 1", "workflow roll"]);
+        let [task, step, phase, root] = leg.as_slice() else { panic!("{leg:?}") };
+        assert_eq!((task.parent, step.parent, phase.parent), (Some(step.id), Some(phase.id), Some(root.id)));
+        assert_eq!((task.from, task.to, step.from, step.to), (115, 118, 110, 140));
+        assert_eq!((phase.to, root.from, root.to), (150, 90, 150), "what the end cuts short ends with it");
+        let whole = parent.last().unwrap();
+        assert_eq!((root.parent, whole.parent), (Some(whole.id), None));
+        assert!(leg.iter().chain(&parent).all(|span| span.trace == whole.trace && span.trace != [0; 16]));
+        assert_eq!(root.error.as_deref(), Some("TIMEOUT_ERROR COMMAND_TIMEOUT"));
+        assert!(!format!("{leg:?}").contains("secret"), "texts of failures stay in the journal");
+        assert_eq!(spans(&row("leg", Some("run")), BTreeMap::new(), &journal), leg, "always the same ids");
+    }
 }
