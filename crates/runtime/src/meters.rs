@@ -212,8 +212,8 @@ impl Meters {
     }
 
     /// Bytes of a step log were taken.
-    pub fn logged(&self, bytes: usize) {
-        self.log_bytes.inc_by(bytes as u64);
+    pub fn logged(&self, bytes: u64) {
+        self.log_bytes.inc_by(bytes);
     }
 
     /// The trace of an execution was not exported.
