@@ -9,6 +9,8 @@ use manifold_model::{Problem, code};
 use serde::{Deserialize, Serialize};
 
 use crate::database::DatabaseUrl;
+use crate::telemetry::LogFormat;
+
 use crate::drivers::DriverSettings;
 
 /// Flags of `manifold server`; each is also a variable `MANIFOLD_…` and, but for `--config` and `--print-config`, a key of the file.
@@ -72,6 +74,12 @@ pub struct ServerFlags {
     /// pod, else ~/.kube/config]
     #[arg(long, env = "MANIFOLD_KUBECONFIG", value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
+    /// How logs are written: `text` for people, `json` one object a line
+    #[arg(long, env = "MANIFOLD_LOG_FORMAT", value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// Collector that gets a trace of every execution that ended: its base address for OTLP over HTTP, like http://127.0.0.1:4318
+    #[arg(long, env = "MANIFOLD_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
     /// Configuration file
     #[arg(long, env = "MANIFOLD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -125,12 +133,18 @@ pub struct Settings {
     pub insecure_http: bool,
     /// Test kinds.
     pub enable_test_kinds: bool,
+    /// How logs are written.
+    pub log_format: LogFormat,
+    /// Collector of traces.
+    pub otlp_endpoint: Option<String>,
     /// SSH.
     pub ssh: SshSettings,
     /// Kubernetes.
     pub kubernetes: KubernetesSettings,
     /// Limits.
     pub limits: LimitSettings,
+    /// How long things are kept.
+    pub retention: RetentionSettings,
 }
 
 /// SSH settings of the delegate inside the server.
@@ -167,6 +181,22 @@ pub struct LimitSettings {
     pub delegate_tasks: u32,
 }
 
+/// How long things are kept (`docs/limits.md`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetentionSettings {
+    /// Days for which an execution that ended is kept, with its journal.
+    pub executions_days: u32,
+    /// Days for which its logs are kept.
+    pub logs_days: u32,
+}
+
+impl Default for RetentionSettings {
+    fn default() -> Self {
+        Self { executions_days: 180, logs_days: 90 }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -185,9 +215,12 @@ impl Default for Settings {
             tls_key: None,
             insecure_http: false,
             enable_test_kinds: false,
+            log_format: LogFormat::default(),
+            otlp_endpoint: None,
             ssh: SshSettings::default(),
             kubernetes: KubernetesSettings::default(),
             limits: LimitSettings::default(),
+            retention: RetentionSettings::default(),
         }
     }
 }
@@ -265,6 +298,8 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
     settings.tls_key = flags.tls_key.or(settings.tls_key.take());
     settings.insecure_http |= flags.insecure_http;
     settings.enable_test_kinds |= flags.enable_test_kinds;
+    settings.log_format = flags.log_format.unwrap_or(settings.log_format);
+    settings.otlp_endpoint = flags.otlp_endpoint.or(settings.otlp_endpoint.take());
     if let Some(host_keys) = flags.ssh_host_keys {
         settings.ssh.host_keys = host_keys;
     }

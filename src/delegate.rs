@@ -38,7 +38,13 @@ const MOST_SERVERS: usize = 64;
 #[derive(Args, Clone, Debug)]
 pub struct DelegateFlags {
     /// Server to dial, may be given several times: they are tried in turn
-    #[arg(long, env = "MANIFOLD_DELEGATE_SERVER", value_name = "URL", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        env = "MANIFOLD_DELEGATE_SERVER",
+        value_name = "URL",
+        value_delimiter = ',',
+        required = true
+    )]
     pub server: Vec<String>,
     /// File with the token by which the delegate joins; not needed once it has joined
     #[arg(long, env = "MANIFOLD_DELEGATE_TOKEN_FILE", value_name = "FILE")]
@@ -61,6 +67,9 @@ pub struct DelegateFlags {
     /// Tasks at once [default: available memory in MiB divided by 16, 4 to 512]
     #[arg(long, env = "MANIFOLD_DELEGATE_MAX_TASKS", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub max_tasks: Option<u32>,
+    /// How logs are written
+    #[arg(long, env = "MANIFOLD_DELEGATE_LOG_FORMAT", value_enum, default_value_t, value_name = "FORMAT")]
+    pub log_format: crate::telemetry::LogFormat,
     /// Words for people
     #[arg(long, env = "MANIFOLD_DELEGATE_DESCRIPTION", value_name = "TEXT", default_value = "")]
     pub description: String,
@@ -134,10 +143,13 @@ fn driver_settings(flags: &DelegateFlags, data: PathBuf) -> DriverSettings {
 
 /// The token of the file; one that has joined can do without.
 fn token(flags: &DelegateFlags, home: &Home) -> Result<Option<Sensitive>, Box<Problem>> {
-    let problem = |what: String| {
-        let problem = Problem::new(code!("DELEGATE_TOKEN_FILE"), what);
-        Box::new(problem.hint("make a token with `manifold delegate token create` and name its file with --token-file"))
-    };
+    let problem =
+        |what: String| {
+            let problem = Problem::new(code!("DELEGATE_TOKEN_FILE"), what);
+            Box::new(problem.hint(
+                "make a token with `manifold delegate token create` and name its file with --token-file",
+            ))
+        };
     let Some(path) = &flags.token_file else {
         return if home.joined() {
             Ok(None)
@@ -242,13 +254,22 @@ impl Life {
     fn welcomed(&self, endpoint: &Endpoint) {
         tracing::info!("connected to {endpoint} as {}", self.name);
         if let Err(error) = self.home.join() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot write down that the delegate has joined");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot write down that the delegate has joined"
+            );
         }
         // For whoever started it; nobody has to read it.
         let _nobody_reads = std::io::Write::write_all(&mut std::io::stdout(), b"ready\n");
     }
 
-    fn next(&self, endpoint: &Endpoint, ended: Result<Ended, Trouble>, failures: &mut u32, told: &mut String) -> Next {
+    fn next(
+        &self,
+        endpoint: &Endpoint,
+        ended: Result<Ended, Trouble>,
+        failures: &mut u32,
+        told: &mut String,
+    ) -> Next {
         let trouble = match ended {
             Ok(Ended::Shutdown) => return Next::End,
             Ok(Ended::ServerClosed | Ended::Drained) => {

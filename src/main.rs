@@ -12,13 +12,13 @@ mod folder;
 mod node;
 mod seed;
 mod server;
+mod telemetry;
 mod tls;
 
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use manifold_model::Problem;
-use tracing_subscriber::EnvFilter;
 
 /// Deploys one Workflow to many infrastructures at once, each with its own outcome and its own rollback.
 #[derive(Parser)]
@@ -73,17 +73,17 @@ fn main() -> ExitCode {
 
 async fn run(command: Command) -> ExitCode {
     match command {
-        Command::Server(flags) => {
-            log_to_stderr();
-            ended(serve(*flags).await)
-        }
+        Command::Server(flags) => ended(serve(*flags).await),
         Command::Delegate { verb: Some(verb), .. } => manifold_cli::run_delegate(verb).await,
         Command::Delegate { verb: None, run: Some(flags) } => {
-            log_to_stderr();
+            telemetry::log_to_stderr(flags.log_format);
             ended(delegate::run(*flags).await)
         }
         Command::Delegate { verb: None, run: None } => Manifold::command()
-            .error(clap::error::ErrorKind::MissingRequiredArgument, "give --server, --name and --data, or a verb")
+            .error(
+                clap::error::ErrorKind::MissingRequiredArgument,
+                "give --server, --name and --data, or a verb",
+            )
             .exit(),
         Command::Demo(flags) => demo::run(flags).await,
         Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
@@ -98,6 +98,7 @@ async fn serve(flags: config::ServerFlags) -> anyhow::Result<()> {
         print!("{}", toml::to_string_pretty(&settings)?);
         return Ok(());
     }
+    telemetry::log_to_stderr(settings.log_format);
     let mut server = server::start(settings).await?;
     println!("listening on {}://{}", server.scheme, server.address);
     tokio::select! {
@@ -129,11 +130,4 @@ fn ended(result: anyhow::Result<()>) -> ExitCode {
             ExitCode::from(FAILED)
         }
     }
-}
-
-/// Logs of a server or delegate: to standard error, `MANIFOLD_LOG=debug` and the like choose what.
-fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("MANIFOLD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let coloured = std::io::IsTerminal::is_terminal(&std::io::stderr());
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(coloured).with_writer(std::io::stderr).init();
 }

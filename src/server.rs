@@ -11,7 +11,7 @@ use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use manifold_control::{Control, Limits, Parts};
 use manifold_model::{Code, Problem};
-use manifold_runtime::{Config, Delegates, Offer, Runtime};
+use manifold_runtime::{Config, Delegates, Offer, Retention, Runtime};
 use manifold_secrets::Key;
 use manifold_store::Store;
 use manifold_store::clock::{Clock, StoreClock, SystemClock};
@@ -27,6 +27,8 @@ use crate::door::Door;
 use crate::tls::TlsListener;
 use crate::{admin_key, embedded, tls};
 
+/// A day of the retention.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Workers that advance executions.
 const WORKERS: usize = 2;
 /// How long requests may take to end once a shutdown was asked for.
@@ -47,6 +49,8 @@ pub struct Server {
     delegate: Option<JoinHandle<()>>,
     runtime: Runtime,
     door: Arc<Door>,
+    /// Sends traces to their collector.
+    exporter: Option<JoinHandle<()>>,
     /// Held while the server runs, where the store does not hold one.
     _lock: Option<File>,
 }
@@ -84,7 +88,15 @@ pub async fn start(settings: Settings) -> Result<Server> {
     let node = node(&*store, &settings).await?;
     let sharing = settings.database_url.is_some().then_some(node.as_str());
     let admin_key = admin_key::ensure(&control, &settings.admin_key_path(), sharing).await?;
-    let config = runtime_config(&settings, node.clone(), clock, store_clock);
+    let (traces, exporter) = match &settings.otlp_endpoint {
+        Some(endpoint) => {
+            let (spans, exporter) =
+                crate::telemetry::traces(endpoint, shutdown.clone()).map_err(|problem| *problem)?;
+            (Some(spans), Some(exporter))
+        }
+        None => (None, None),
+    };
+    let config = Config { traces, ..runtime_config(&settings, node.clone(), clock, store_clock) };
     let runtime =
         Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
             .await
@@ -96,10 +108,15 @@ pub async fn start(settings: Settings) -> Result<Server> {
         crate::seed::import(&control, seed).await?;
     }
     let door = Arc::new(Door::new(runtime.clone()));
+    let measured = runtime.clone();
     let options = manifold_api::Options {
         version: env!("CARGO_PKG_VERSION"),
         shutdown: shutdown.clone(),
         ready: ready(runtime.clone(), delegates, embeds),
+        more_metrics: Arc::new(move || {
+            let measured = measured.clone();
+            Box::pin(async move { measured.metrics().await })
+        }),
         delegates: Arc::clone(&door) as Arc<dyn manifold_api::delegates::Door>,
     };
     let router = manifold_api::router(control, options);
@@ -110,7 +127,19 @@ pub async fn start(settings: Settings) -> Result<Server> {
             ("https", tokio::spawn(serve(listener, router, shutdown.clone())))
         }
     };
-    Ok(Server { address, scheme, admin_key, account, shutdown, http, delegate, runtime, door, _lock: lock })
+    Ok(Server {
+        address,
+        scheme,
+        admin_key,
+        account,
+        shutdown,
+        http,
+        delegate,
+        runtime,
+        door,
+        exporter,
+        _lock: lock,
+    })
 }
 
 /// Whether the server can take work: it holds its lease, the store confirmed that lately, and the delegate inside, if there is one, is connected.
@@ -136,6 +165,9 @@ impl Server {
         let _late = tokio::time::timeout(DRAIN, self.door.ended()).await;
         let _late = tokio::time::timeout(DRAIN, self.http).await;
         let _late = tokio::time::timeout(DRAIN, self.runtime.ended()).await;
+        if let Some(exporter) = self.exporter {
+            let _late = tokio::time::timeout(DRAIN, exporter).await;
+        }
     }
 }
 
@@ -261,6 +293,11 @@ fn runtime_config(
         lock_queue_limit: settings.limits.lock_queue,
         clock: Arc::new(move || clock.now()),
         store_clock,
+        retention: Retention {
+            executions: DAY.saturating_mul(settings.retention.executions_days.max(1)),
+            logs: DAY.saturating_mul(settings.retention.logs_days.max(1)),
+        },
+        traces: None,
     }
 }
 

@@ -46,7 +46,10 @@ impl Endpoint {
     /// `DELEGATE_SERVER_INVALID`; `INSECURE_SERVER` for another machine without TLS.
     pub fn parse(given: &str, insecure_http: bool) -> Result<Self, Box<Problem>> {
         let invalid = |why: &str| {
-            let problem = Problem::new(code!("DELEGATE_SERVER_INVALID"), format!("{given:?} is no address of a server: {why}"));
+            let problem = Problem::new(
+                code!("DELEGATE_SERVER_INVALID"),
+                format!("{given:?} is no address of a server: {why}"),
+            );
             Box::new(problem.hint("write https://HOST[:PORT][/PREFIX]"))
         };
         let uri: Uri = given.trim().parse().map_err(|_| invalid("it is no URL"))?;
@@ -107,7 +110,10 @@ impl Dialer {
     ///
     /// # Errors
     /// Why there is none, for people.
-    pub async fn dial(&self, endpoint: &Endpoint) -> Result<impl AsyncRead + AsyncWrite + Send + 'static, String> {
+    pub async fn dial(
+        &self,
+        endpoint: &Endpoint,
+    ) -> Result<impl AsyncRead + AsyncWrite + Send + 'static, String> {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE_BYTES))
             .max_frame_size(Some(MESSAGE_BYTES));

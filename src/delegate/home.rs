@@ -28,7 +28,9 @@ impl Home {
         let unusable = |path: &Path, why: &dyn std::fmt::Display| {
             let what = format!("{} cannot be used", path.display());
             let problem = Problem::new(code!("DELEGATE_FOLDER_UNUSABLE"), what).detail(why.to_string());
-            Box::new(problem.hint("give a folder that this user may write to; an empty one makes a new delegate"))
+            Box::new(
+                problem.hint("give a folder that this user may write to; an empty one makes a new delegate"),
+            )
         };
         folder::private(path).map_err(|error| unusable(path, &error))?;
         let lock_path = path.join("lock");
@@ -73,7 +75,8 @@ fn identity(path: &Path) -> io::Result<Identity> {
         Ok(bytes) => Identity::from_pkcs8(&bytes)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "it holds no Ed25519 key")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let identity = Identity::generate().ok_or_else(|| io::Error::other("the system gives no randomness"))?;
+            let identity =
+                Identity::generate().ok_or_else(|| io::Error::other("the system gives no randomness"))?;
             // First whole, then under its name: a delegate that dies in between has no half a key.
             let begun = path.with_extension("begun");
             match std::fs::remove_file(&begun) {

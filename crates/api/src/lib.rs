@@ -31,6 +31,9 @@ use tower_http::trace::TraceLayer;
 /// Bytes of a request body; zip uploads have a limit of their own.
 pub const BODY_BYTES: usize = 10 << 20;
 
+/// Characters of a request's id that are logged.
+const REQUEST_ID: usize = 64;
+
 /// What the server tells the API about itself.
 pub struct Options {
     /// Version of the server.
@@ -39,9 +42,14 @@ pub struct Options {
     pub shutdown: CancellationToken,
     /// Whether the server can take work now: `/readyz`.
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// What others count, as OpenMetrics text without the end mark, for `/metrics`.
+    pub more_metrics: MoreMetrics,
     /// Takes the connections of delegates.
     pub delegates: Arc<dyn delegates::Door>,
 }
+
+/// Counts of others than the API, when somebody asks.
+pub type MoreMetrics = Arc<dyn Fn() -> futures::future::BoxFuture<'static, String> + Send + Sync>;
 
 /// Everything handlers use.
 #[derive(Clone)]
@@ -56,6 +64,8 @@ pub struct Api {
     pub ready: Arc<dyn Fn() -> bool + Send + Sync>,
     /// What `/metrics` shows.
     pub metrics: Arc<rest::metrics::Metrics>,
+    /// What others count.
+    pub more_metrics: MoreMetrics,
     /// Takes the connections of delegates.
     pub delegates: Arc<dyn delegates::Door>,
 }
@@ -67,6 +77,7 @@ pub fn router(control: Arc<Control>, options: Options) -> Router {
         control,
         shutdown: options.shutdown,
         ready: options.ready,
+        more_metrics: options.more_metrics,
         metrics: Arc::new(rest::metrics::Metrics::new(options.version)),
         delegates: options.delegates,
     };
@@ -88,11 +99,18 @@ pub fn router(control: Arc<Control>, options: Options) -> Router {
             ServiceBuilder::new()
                 .layer(SetSensitiveRequestHeadersLayer::new(secret))
                 .layer(SetRequestIdLayer::x_request_id(MakeRequestUuid))
-                .layer(TraceLayer::new_for_http())
+                .layer(TraceLayer::new_for_http().make_span_with(request_span))
                 .layer(PropagateRequestIdLayer::x_request_id())
                 .layer(CompressionLayer::new())
                 .layer(CatchPanicLayer::custom(rest::panicked)),
         )
+}
+
+/// What every line that is logged for a request says of it. The query of its address stays out: it is long, and of the client's making.
+fn request_span(request: &axum::extract::Request) -> tracing::Span {
+    let id = request.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default();
+    let id: String = id.chars().take(REQUEST_ID).collect();
+    tracing::info_span!("request", request_id = id, method = %request.method(), path = request.uri().path())
 }
 
 /// The schema as text, as `schema.graphql` has it.

@@ -189,8 +189,10 @@ where
     S: AsyncRead + AsyncWrite + Send + 'static,
 {
     let (read, write) = tokio::io::split(stream);
-    let codec =
-        LengthDelimitedCodec::builder().length_field_length(LENGTH).max_frame_length(MAX_GREETING).new_codec();
+    let codec = LengthDelimitedCodec::builder()
+        .length_field_length(LENGTH)
+        .max_frame_length(MAX_GREETING)
+        .new_codec();
     let frames = FramedRead::with_capacity(Box::new(read) as Box<_>, codec, WRITE_BATCH);
     (
         Sender { stream: Box::new(write), buffer: BytesMut::with_capacity(WRITE_BATCH), sends: PhantomData },

@@ -96,10 +96,9 @@ pub(crate) fn delegate_from_wire(frame: wire::DelegateFrame) -> Result<FromDeleg
     use wire::delegate::Body;
     Ok(match present(frame.body, "the message")? {
         Body::Hello(hello) => FromDelegate::Hello(hello_from_wire(hello)?),
-        Body::Proof(proof) => FromDelegate::Proof(Proof {
-            signature: proof.signature,
-            token: proof.token.map(Sensitive::new),
-        }),
+        Body::Proof(proof) => {
+            FromDelegate::Proof(Proof { signature: proof.signature, token: proof.token.map(Sensitive::new) })
+        }
         Body::Credit(tasks) => FromDelegate::Credit { tasks },
         Body::Started(started) => {
             FromDelegate::Started { task: id(started.task, "a task id")?, fence: started.fence }
@@ -119,11 +118,8 @@ pub(crate) fn delegate_from_wire(frame: wire::DelegateFrame) -> Result<FromDeleg
 
 fn hello_from_wire(hello: wire::Hello) -> Result<Hello> {
     // A delegate of version 1 says nothing of how it was installed.
-    let kind = if hello.kind.is_empty() {
-        DelegateType::default()
-    } else {
-        read(&hello.kind, "type of delegate")?
-    };
+    let kind =
+        if hello.kind.is_empty() { DelegateType::default() } else { read(&hello.kind, "type of delegate")? };
     Ok(Hello {
         versions: hello.versions,
         program: hello.program,

@@ -5,8 +5,8 @@ use tokio::time::timeout;
 
 use crate::connection::{Message, Receiver, Sender};
 use crate::error::LinkError;
-use crate::limits::HANDSHAKE_DEADLINE;
 use crate::identity::Identity;
+use crate::limits::HANDSHAKE_DEADLINE;
 use crate::message::{FromDelegate, FromServer, Hello, Proof, Sensitive, Welcome};
 
 /// Protocol versions spoken here, newest first.

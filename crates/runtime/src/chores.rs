@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use crate::worker::Message;
-use crate::{Shared, delegates, dispatch, membership, untaken};
+use crate::{Shared, delegates, dispatch, membership, retention, untaken};
 
 /// Longest sleep of the timer chore, milliseconds: the poll behind the hints.
 const TIMER_POLL_MS: Millis = 500;
@@ -42,6 +42,7 @@ pub fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     tracker.spawn(seen(Arc::clone(shared)));
     tracker.spawn(flush_logs(Arc::clone(shared)));
     tracker.spawn(checkpoint(Arc::clone(shared)));
+    tracker.spawn(retention::run(Arc::clone(shared)));
 }
 
 /// Passes on what hints say: to the workers of this server's executions, the dispatcher, whoever keeps up with servers and delegates.

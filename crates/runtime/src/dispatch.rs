@@ -79,6 +79,7 @@ async fn claim(shared: &Shared, connection: &Arc<Connection>, places: u32) -> ma
         }
     };
     let claimed = u32::try_from(rows.len()).unwrap_or(places);
+    shared.meters.claimed(&rows, shared.now());
     (claimed..places).for_each(|_| connection.free_place());
     for row in rows {
         if is_in_scope(shared, connection, &row).await {

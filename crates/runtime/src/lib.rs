@@ -15,11 +15,14 @@ mod delegates;
 mod dispatch;
 mod legs;
 mod membership;
+mod meters;
 mod offer;
 mod reach;
+mod retention;
 mod run;
 mod scope;
 mod serve;
+mod trace;
 mod untaken;
 mod worker;
 
@@ -35,12 +38,13 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use membership::Membership;
-
 pub use admit::Origin;
 pub use delegates::Delegates;
+use membership::Membership;
 pub use offer::Offer;
+pub use retention::Retention;
 pub use serve::{ServeError, serve_delegate};
+pub use trace::Span;
 
 /// Milliseconds since the epoch, from a clock that never goes back.
 pub type Clock = Arc<dyn Fn() -> Millis + Send + Sync>;
@@ -60,6 +64,10 @@ pub struct Config {
     pub clock: Clock,
     /// The clock that is told what the store says the time is, when `clock` reads it.
     pub store_clock: Option<Arc<StoreClock>>,
+    /// How long executions and logs are kept.
+    pub retention: Retention,
+    /// Where the spans of executions that ended go, if anybody wants them.
+    pub traces: Option<tokio::sync::mpsc::Sender<Vec<Span>>>,
 }
 
 /// Everything the parts of the runtime share.
@@ -73,9 +81,12 @@ pub(crate) struct Shared {
     pub membership: membership::Membership,
     pub workers: worker::Workers,
     pub plans: run::Plans,
+    pub meters: meters::Meters,
+    /// Executions that ended and are to be traced.
+    pub traced: Option<tokio::sync::mpsc::Sender<ExecutionId>>,
+    pub handshakes: Arc<admit::Handshakes>,
     /// Told when hints were lost: somebody has to look at everything.
     pub overlooked: Notify,
-    pub handshakes: Arc<admit::Handshakes>,
     pub shutdown: CancellationToken,
 }
 
@@ -88,6 +99,23 @@ impl Shared {
     pub fn wake(&self, execution: &ExecutionId) {
         if self.membership.owns(execution) {
             self.workers.wake(execution);
+        }
+    }
+
+    /// Journals were extended, or not: counts it, and lets executions that ended be traced.
+    pub fn appended(
+        &self,
+        intended: Vec<meters::Intended>,
+        results: &[manifold_store::Result<manifold_store::Appended>],
+        took: Duration,
+    ) {
+        self.meters.appended(&intended, results, took);
+        let Some(traced) = &self.traced else { return };
+        let ended = intended.into_iter().zip(results).filter(|(_, result)| result.is_ok());
+        for execution in ended.filter_map(|(one, _)| one.finished) {
+            if traced.try_send(execution).is_err() {
+                self.meters.trace_dropped();
+            }
         }
     }
 
@@ -122,6 +150,13 @@ impl Runtime {
             clock.set(standing.now);
         }
         let (workers, receivers) = worker::Workers::new(config.workers.max(1));
+        let (traced, to_trace) = match &config.traces {
+            Some(exporter) => {
+                let (traced, to_trace) = tokio::sync::mpsc::channel(trace::WAITING);
+                (Some(traced), Some((to_trace, exporter.clone())))
+            }
+            None => (None, None),
+        };
         let shared = Arc::new(Shared {
             store,
             logs,
@@ -131,8 +166,10 @@ impl Runtime {
             membership,
             workers,
             plans: run::Plans::default(),
-            overlooked: Notify::new(),
+            meters: meters::Meters::default(),
+            traced,
             handshakes: Arc::default(),
+            overlooked: Notify::new(),
             shutdown,
         });
         delegates::refresh(&shared).await?;
@@ -141,6 +178,9 @@ impl Runtime {
             tracker.spawn(worker::Worker::new(Arc::clone(&shared), receiver).run());
         }
         chores::start(&shared, &tracker);
+        if let Some((to_trace, exporter)) = to_trace {
+            tracker.spawn(trace::run(Arc::clone(&shared), to_trace, exporter));
+        }
         for execution in shared.store.unfinished().await? {
             shared.wake(&execution);
         }
@@ -158,6 +198,12 @@ impl Runtime {
     #[must_use]
     pub fn servers(&self) -> Vec<String> {
         self.shared.membership.nodes()
+    }
+
+    /// What this server did and what its store holds, as OpenMetrics text without the end mark.
+    pub async fn metrics(&self) -> String {
+        let gauges = self.shared.store.gauges().await;
+        self.shared.meters.text(gauges, self.shared.membership.unconfirmed_for())
     }
 
     /// Whether this server holds its lease and the store confirmed it lately.

@@ -151,7 +151,8 @@ impl Membership {
         (state.nodes != nodes).then(|| std::mem::replace(&mut state.nodes, nodes))
     }
 
-    fn unconfirmed_for(&self) -> Duration {
+    /// Since when the store has not confirmed the lease.
+    pub fn unconfirmed_for(&self) -> Duration {
         self.read().confirmed.elapsed()
     }
 

@@ -17,7 +17,6 @@ use manifold_store::logs::{Chunk, LogKey};
 use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitted, Origin, admit, announced};
@@ -359,6 +358,7 @@ async fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
         0
     });
     connection.took_log(flush, size);
+    shared.meters.logged(size);
     connection.credit_log(*shared.logs.flushed().borrow());
 }
 

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use crate::advance::{self, Prepared, Turn, Untaken};
 use crate::delegates::{Connection, Handed};
+use crate::meters::Intended;
 use crate::run::{self, LoadError, Run};
 use crate::{Shared, membership};
 
@@ -207,7 +208,11 @@ impl Worker {
         let Some(by) = by.filter(|_| !steps.is_empty()) else { return };
         let appends: Vec<Append> =
             steps.iter_mut().map(|step| std::mem::take(&mut step.prepared.append)).collect();
+        let intended =
+            Intended::of_all(&appends, |id| self.held.get(id).is_some_and(|held| held.row.parent.is_some()));
+        let began = std::time::Instant::now();
         let results = self.shared.store.append_many(appends).await;
+        self.shared.appended(intended, &results, began.elapsed());
         for (step, result) in steps.into_iter().zip(results) {
             self.settle(step, result, &by).await;
         }

@@ -16,6 +16,7 @@ mod journal;
 mod leases;
 mod lists;
 mod locks;
+mod prune;
 mod records;
 mod tasks;
 mod timers;
@@ -59,4 +60,5 @@ where
     constraints::run(&make).await;
     barriers::run(&make).await;
     lists::run(&make).await;
+    prune::run(&make).await;
 }

@@ -316,6 +316,37 @@ pub struct DelegateTokenRow {
     pub revoked_at: Option<Millis>,
 }
 
+/// What the store holds now, for whoever watches it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Gauges {
+    /// The time by the store's clock.
+    pub now: Millis,
+    /// Tasks that wait for a delegate.
+    pub tasks_queued: u64,
+    /// Tasks that a delegate has.
+    pub tasks_leased: u64,
+    /// When the oldest waiting task was queued.
+    pub oldest_queued_at: Option<Millis>,
+    /// Items in inboxes.
+    pub inbox: u64,
+    /// Number of the oldest item in an inbox: while it stays the same, nobody takes it.
+    pub oldest_inbox: Option<u64>,
+    /// Timers that are due and have not fired.
+    pub timers_due: u64,
+    /// When the oldest of them was due.
+    pub oldest_timer_due: Option<Millis>,
+    /// Unfinished executions that somebody started, by inner status.
+    pub executions: BTreeMap<Status, u64>,
+    /// Unfinished legs, by inner status.
+    pub legs: BTreeMap<Status, u64>,
+    /// Servers that hold a lease.
+    pub servers: u64,
+    /// Delegates with a connection.
+    pub delegates_connected: u64,
+    /// Delegates by status.
+    pub delegates: BTreeMap<&'static str, u64>,
+}
+
 /// How long an idempotency key holds, milliseconds: longer than clients try again, shorter than somebody who sends the same key every time
 /// takes to deploy the same thing once more.
 pub const IDEMPOTENCY_WINDOW_MS: Millis = 120_000;
@@ -757,6 +788,8 @@ pub trait Store: Send + Sync + 'static {
     fn tell(&self, hint: Hint);
     /// The time by the store's clock.
     async fn now(&self) -> Result<Millis>;
+    /// What it holds now, for whoever watches it; cheap enough for every scrape.
+    async fn gauges(&self) -> Result<Gauges>;
 
     // ---- catalog
     /// Revision of the head.
@@ -847,6 +880,10 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<Page<ExecutionRow>>;
     /// Counts of matching rows by inner status.
     async fn execution_counts(&self, filter: &ExecutionFilter) -> Result<BTreeMap<Status, u64>>;
+    /// Forgets executions that ended before a time, oldest first, at most this many: row, journal and all that belongs to them, and plans that
+    /// no other execution has. Legs go before their parent, and only when it ended before that time too. Deployment history stays. Returns
+    /// which.
+    async fn prune_executions(&self, ended_before: Millis, limit: u32) -> Result<Vec<ExecutionId>>;
     /// Bytes of a plan.
     async fn plan(&self, digest: &PlanDigest) -> Result<Option<Arc<[u8]>>>;
     /// Number of earlier runs of a workflow plus one: the next release number.

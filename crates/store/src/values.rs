@@ -1,5 +1,6 @@
 //! Values as columns of both homes hold them: numbers as 64-bit integers, the rest as JSON.
 
+use manifold_model::Status;
 use manifold_model::delegate::DelegateStatus;
 use manifold_model::secret::SecretType;
 use serde::Serialize;
@@ -54,5 +55,10 @@ pub(crate) fn secret_type(kind: SecretType) -> &'static str {
 
 /// A delegate's status from a column.
 pub(crate) fn delegate_status(name: &str) -> Result<DelegateStatus> {
+    from_json(serde_json::Value::from(name).to_string().as_bytes())
+}
+
+/// An execution's status from a column.
+pub(crate) fn status(name: &str) -> Result<Status> {
     from_json(serde_json::Value::from(name).to_string().as_bytes())
 }

@@ -99,6 +99,7 @@ async fn an_older_database_is_brought_up_to_date() {
     let db = rusqlite::Connection::open(&path).unwrap();
     db.execute_batch(
         "DROP TABLE permits; DROP TABLE constraints; DROP TABLE servers; DROP TABLE bars; DROP TABLE delegate_tokens; \
+         DROP TABLE plan_uses; DROP INDEX executions_ended; DROP INDEX idempotency_execution; \
          DROP INDEX leases_node; DROP INDEX tasks_leased; ALTER TABLE tasks DROP COLUMN held_by; \
          ALTER TABLE tasks DROP COLUMN reserved_until; ALTER TABLE tasks DROP COLUMN on_delegate; \
          DELETE FROM refinery_schema_history WHERE version > 1;",

@@ -32,5 +32,5 @@ async fn ready(State(api): State<Api>) -> Response {
 
 async fn metrics(State(api): State<Api>) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(CONTENT_TYPE, TEXT)], api.metrics.text()).into_response()
+    ([(CONTENT_TYPE, TEXT)], api.metrics.text(&(api.more_metrics)().await)).into_response()
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -39,12 +39,14 @@ impl Metrics {
         Self { registry, requests, seconds, open }
     }
 
-    /// All of them as text.
+    /// All of them as text; `more` is what others count.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn text(&self, more: &str) -> String {
         let mut text = String::new();
         // Writing into a string cannot fail.
-        let _ = encode(&mut text, &self.registry);
+        let _ = encode_registry(&mut text, &self.registry);
+        text.push_str(more);
+        let _ = encode_eof(&mut text);
         text
     }
 }

@@ -87,6 +87,7 @@ impl Server {
             version: "test",
             shutdown: CancellationToken::new(),
             ready: Arc::new(|| true),
+            more_metrics: Arc::new(|| Box::pin(async { "# TYPE other gauge\nother 1\n".to_owned() })),
             delegates: Arc::new(NoDoor),
         };
         Self { router: manifold_api::router(Arc::clone(&control), options), control, store, _folder: folder }

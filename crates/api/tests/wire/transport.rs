@@ -118,4 +118,8 @@ async fn health_and_metrics_need_no_key() {
         assert_eq!(status, StatusCode::OK, "{path}");
         assert!(!body.is_empty());
     }
+    let (_, body) = server.send(Request::get("/metrics").body(Body::empty()).unwrap()).await;
+    let text = String::from_utf8(body).unwrap();
+    assert!(text.contains("manifold_http_requests_total{") && text.contains("\nother 1\n"), "{text}");
+    assert!(text.ends_with("# EOF\n") && text.matches("# EOF").count() == 1, "{text}");
 }

@@ -1,7 +1,6 @@
 //! The spool on disk: a file for each outcome, which holds the log chunks of its task that the server did not have, and the outcome. So neither
 //! is lost when the delegate is killed after a command has ended while no server was there to hear of it.
 
-
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};

@@ -90,6 +90,8 @@ impl Site {
             lock_queue_limit: 20,
             clock: Arc::new(move || clock.now()),
             store_clock: None,
+            retention: manifold_runtime::Retention::default(),
+            traces: None,
         };
         let shutdown = CancellationToken::new();
         let (control_too, delegates_too, stop) = (control.clone(), delegates.clone(), shutdown.clone());

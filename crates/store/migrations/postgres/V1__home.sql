@@ -150,9 +150,18 @@ CREATE TABLE executions (
 CREATE UNIQUE INDEX executions_leg ON executions(parent, element, leg) WHERE parent IS NOT NULL;
 CREATE INDEX executions_status ON executions(parent, status);
 CREATE INDEX executions_unfinished ON executions(number) WHERE NOT final;
+CREATE INDEX executions_ended ON executions(ended_at) WHERE final;
 CREATE INDEX executions_entity ON executions(entity);
 CREATE INDEX executions_top ON executions(number) WHERE parent IS NULL;
 CREATE INDEX executions_application ON executions(application, number) WHERE parent IS NULL;
+
+-- Which executions that somebody started have which plan; their legs have the same.
+CREATE TABLE plan_uses (
+    plan      TEXT COLLATE "C" NOT NULL,
+    execution BIGINT NOT NULL,
+    PRIMARY KEY (plan, execution)
+);
+CREATE INDEX plan_uses_execution ON plan_uses(execution);
 
 -- The part that never changes, kept apart so that an append rewrites few bytes.
 CREATE TABLE execution_rows (
@@ -171,6 +180,7 @@ CREATE TABLE idempotency (
     key       TEXT COLLATE "C" PRIMARY KEY,
     execution TEXT COLLATE "C" NOT NULL
 );
+CREATE INDEX idempotency_execution ON idempotency(execution);
 
 -- One row an append, holding its events as one JSON list.
 CREATE TABLE journal (

@@ -29,6 +29,19 @@ CREATE TABLE bars (
     PRIMARY KEY (task, holder)
 ) WITHOUT ROWID;
 
+-- Which executions that somebody started have which plan; their legs have the same.
+CREATE TABLE plan_uses (
+    plan      TEXT NOT NULL,
+    execution INTEGER NOT NULL,
+    PRIMARY KEY (plan, execution)
+) WITHOUT ROWID;
+CREATE INDEX plan_uses_execution ON plan_uses(execution);
+INSERT OR IGNORE INTO plan_uses (plan, execution)
+    SELECT json_extract(CAST(r.body AS TEXT), '$.plan'), e.number
+    FROM executions e JOIN execution_rows r ON r.execution = e.number WHERE e.parent IS NULL;
+CREATE INDEX executions_ended ON executions(ended_at) WHERE final = 1;
+CREATE INDEX idempotency_execution ON idempotency(execution);
+
 DROP TABLE delegates;
 CREATE TABLE delegates (
     number     INTEGER PRIMARY KEY,

@@ -20,12 +20,12 @@ use tokio::sync::broadcast;
 
 use super::sessions::{read, read_image, write};
 use super::{
-    PostgresStore, barriers, catalog, constraints, delegates, executions, history, inbox, journal, leases,
-    lists, locks, misuse, records, secrets, tasks, timers,
+    PostgresStore, barriers, catalog, constraints, delegates, executions, gauges, history, inbox, journal,
+    leases, lists, locks, misuse, prune, records, secrets, tasks, timers,
 };
 use crate::{
     ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DelegateRow, DelegateTokenRow,
-    DocumentRevision, ExecutionFilter, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
+    DocumentRevision, ExecutionFilter, Gauges, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
     PermitPlace, PermitRow, Result, SecretRow, Standing, Store, StoreError, TaskRow,
 };
 
@@ -46,6 +46,10 @@ impl Store for PostgresStore {
 
     async fn now(&self) -> Result<Millis> {
         read!(self, |db| leases::clock(db))
+    }
+
+    async fn gauges(&self) -> Result<Gauges> {
+        read!(self, |db| gauges::read(db))
     }
 
     // ---- catalog
@@ -223,6 +227,10 @@ impl Store for PostgresStore {
 
     async fn execution_counts(&self, filter: &ExecutionFilter) -> Result<BTreeMap<Status, u64>> {
         read!(self, |db| lists::counts(db, filter))
+    }
+
+    async fn prune_executions(&self, ended_before: Millis, limit: u32) -> Result<Vec<ExecutionId>> {
+        write!(self, |writing| prune::executions(writing, ended_before, limit))
     }
 
     async fn plan(&self, digest: &PlanDigest) -> Result<Option<Arc<[u8]>>> {

@@ -90,6 +90,7 @@ pub(super) async fn insert(writing: &mut Writing<'_>, all: &[&NewExecution]) -> 
     keep_plans(writing, all).await?;
     let new_rows: Vec<&ExecutionRow> = all.iter().map(|new| &new.row).collect();
     let numbers = rows::insert(writing, &new_rows).await?;
+    use_plans(writing, all, &numbers).await?;
     let mut lines = Lines::default();
     let mut runs: BTreeMap<String, i64> = BTreeMap::new();
     for new in all {
@@ -128,6 +129,28 @@ async fn count_runs(writing: &Writing<'_>, runs: BTreeMap<String, i64>) -> Resul
     Ok(())
 }
 
+/// Writes down which plans the executions have that somebody started; their legs have the same.
+async fn use_plans(
+    writing: &Writing<'_>,
+    all: &[&NewExecution],
+    numbers: &HashMap<String, i64>,
+) -> Result<()> {
+    let top = all.iter().filter(|new| new.row.parent.is_none());
+    let (plans, executions): (Vec<&str>, Vec<i64>) =
+        top.filter_map(|new| Some((&*new.row.plan.0, *numbers.get(new.row.id.as_str())?))).unzip();
+    if plans.is_empty() {
+        return Ok(());
+    }
+    writing
+        .db
+        .run(
+            "INSERT INTO plan_uses (plan, execution) SELECT * FROM unnest($1::text[], $2::bigint[])",
+            &[&plans, &executions],
+        )
+        .await?;
+    Ok(())
+}
+
 fn last_seq(events: &[Event]) -> u64 {
     events.last().map_or(0, |event| event.seq)
 }
@@ -140,7 +163,11 @@ async fn keep_plans(writing: &Writing<'_>, all: &[&NewExecution]) -> Result<()> 
         *body = body.or(new.plan.as_deref());
     }
     let digests: Vec<&str> = wanted.keys().copied().collect();
-    let there = writing.db.rows("SELECT digest FROM plans WHERE digest = ANY($1)", &[&digests]).await?;
+    // Locked until this transaction ends, so that nobody forgets them meanwhile.
+    let there = writing
+        .db
+        .rows("SELECT digest FROM plans WHERE digest = ANY($1) ORDER BY digest FOR KEY SHARE", &[&digests])
+        .await?;
     let there: HashSet<String> = there.iter().map(|row| row.get(0)).collect();
     for (digest, body) in wanted {
         if there.contains(digest) {

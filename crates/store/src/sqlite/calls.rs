@@ -20,12 +20,12 @@ use tokio::sync::broadcast;
 
 use super::writer::Writing;
 use super::{
-    SqliteStore, barriers, catalog, constraints, delegates, executions, history, inbox, journal, leases,
-    lists, locks, records, secrets, tasks, timers,
+    SqliteStore, barriers, catalog, constraints, delegates, executions, gauges, history, inbox, journal,
+    leases, lists, locks, prune, records, secrets, tasks, timers,
 };
 use crate::{
     ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DelegateRow, DelegateTokenRow,
-    DocumentRevision, ExecutionFilter, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
+    DocumentRevision, ExecutionFilter, Gauges, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
     PermitPlace, PermitRow, Result, SecretRow, Standing, Store, StoreError, TaskRow,
 };
 
@@ -46,6 +46,11 @@ impl Store for SqliteStore {
 
     async fn now(&self) -> Result<Millis> {
         Ok(self.clock.now())
+    }
+
+    async fn gauges(&self) -> Result<Gauges> {
+        let now = self.clock.now();
+        self.readers.read(move |db| gauges::read(db, now)).await
     }
 
     // ---- catalog
@@ -250,6 +255,10 @@ impl Store for SqliteStore {
     async fn execution_counts(&self, filter: &ExecutionFilter) -> Result<BTreeMap<Status, u64>> {
         let filter = filter.clone();
         self.readers.read(move |db| lists::counts(db, &filter)).await
+    }
+
+    async fn prune_executions(&self, ended_before: Millis, limit: u32) -> Result<Vec<ExecutionId>> {
+        self.writer.write(move |writing| prune::executions(writing, ended_before, limit)).await
     }
 
     async fn plan(&self, digest: &PlanDigest) -> Result<Option<Arc<[u8]>>> {

@@ -70,6 +70,11 @@ pub(super) fn insert(writing: &mut Writing<'_>, new: &NewExecution) -> Result<i6
     }
     keep_plan(writing, &row.plan, new.plan.as_deref())?;
     let number = rows::insert(writing, row)?;
+    if row.parent.is_none() {
+        writing
+            .sql("INSERT INTO plan_uses (plan, execution) VALUES (?1, ?2)")?
+            .execute(params![&*row.plan.0, number])?;
+    }
     journal::insert_events(writing, number, 0, &new.events)?;
     if row.kind == ExecutionType::Workflow {
         writing
