@@ -8,6 +8,7 @@ use clap::Args;
 use manifold_model::{Problem, code};
 use serde::{Deserialize, Serialize};
 
+use crate::database::DatabaseUrl;
 use crate::drivers::DriverSettings;
 
 /// Flags of `manifold server`; each is also a variable `MANIFOLD_…` and, but for `--config` and `--print-config`, a key of the file.
@@ -16,6 +17,12 @@ pub struct ServerFlags {
     /// Folder for the store, logs and the key that wraps secret keys; made when absent
     #[arg(long, env = "MANIFOLD_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
+    /// PostgreSQL database for the store, which any number of servers share [default: SQLite, DIR/manifold.db]
+    #[arg(long, env = "MANIFOLD_DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    pub database_url: Option<DatabaseUrl>,
+    /// Name of this server among those that share a store [default: a random one, kept in DIR/node]
+    #[arg(long, env = "MANIFOLD_NODE", value_name = "NAME")]
+    pub node: Option<String>,
     /// Address to listen on
     #[arg(long, env = "MANIFOLD_LISTEN", value_name = "ADDR:PORT")]
     pub listen: Option<SocketAddr>,
@@ -34,6 +41,9 @@ pub struct ServerFlags {
     /// Configuration tree (Setup/…) to import at start
     #[arg(long, env = "MANIFOLD_SEED", value_name = "DIR")]
     pub seed: Option<PathBuf>,
+    /// Run a delegate inside the server even though servers share the store
+    #[arg(long, env = "MANIFOLD_DELEGATE", conflicts_with = "no_delegate")]
+    pub delegate: bool,
     /// Do not run a delegate inside the server
     #[arg(long, env = "MANIFOLD_NO_DELEGATE")]
     pub no_delegate: bool,
@@ -86,6 +96,11 @@ pub enum HostKeys {
 pub struct Settings {
     /// Folder for everything that lasts.
     pub data: PathBuf,
+    /// PostgreSQL database for the store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database_url: Option<DatabaseUrl>,
+    /// Name of this server among those that share a store.
+    pub node: Option<String>,
     /// Address to listen on.
     pub listen: SocketAddr,
     /// How people and clients reach this server.
@@ -98,6 +113,8 @@ pub struct Settings {
     pub key_file: Option<PathBuf>,
     /// Configuration tree to import at start.
     pub seed: Option<PathBuf>,
+    /// A delegate inside the server even though servers share the store.
+    pub delegate: bool,
     /// No delegate inside the server.
     pub no_delegate: bool,
     /// Certificate chain to serve HTTPS with.
@@ -154,12 +171,15 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             data: PathBuf::from("manifold-data"),
+            database_url: None,
+            node: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             public_url: None,
             account_id: None,
             admin_api_key_file: None,
             key_file: None,
             seed: None,
+            delegate: false,
             no_delegate: false,
             tls_cert: None,
             tls_key: None,
@@ -231,12 +251,16 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
     if let Some(listen) = flags.listen {
         settings.listen = listen;
     }
+    settings.database_url = flags.database_url.or(settings.database_url.take());
+    settings.node = flags.node.or(settings.node.take());
     settings.public_url = flags.public_url.or(settings.public_url.take());
     settings.account_id = flags.account_id.or(settings.account_id.take());
     settings.admin_api_key_file = flags.admin_api_key_file.or(settings.admin_api_key_file.take());
     settings.key_file = flags.key_file.or(settings.key_file.take());
     settings.seed = flags.seed.or(settings.seed.take());
-    settings.no_delegate |= flags.no_delegate;
+    // Whoever says one of the two now means it, whatever the file says.
+    settings.delegate = flags.delegate || (settings.delegate && !flags.no_delegate);
+    settings.no_delegate = flags.no_delegate || (settings.no_delegate && !flags.delegate);
     settings.tls_cert = flags.tls_cert.or(settings.tls_cert.take());
     settings.tls_key = flags.tls_key.or(settings.tls_key.take());
     settings.insecure_http |= flags.insecure_http;
@@ -252,6 +276,11 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
 }
 
 impl Settings {
+    /// Whether a delegate runs inside the server: unless servers share the store (`design.md` 6), or as it is said.
+    pub fn embeds_delegate(&self) -> bool {
+        !self.no_delegate && (self.database_url.is_none() || self.delegate)
+    }
+
     /// File with the administrator's API key.
     pub fn admin_key_path(&self) -> PathBuf {
         self.admin_api_key_file.clone().unwrap_or_else(|| self.data.join("admin-api-key"))
@@ -321,5 +350,22 @@ mod tests {
         };
         assert_eq!(open(false).unwrap_err().code, code!("INSECURE_LISTEN"));
         assert!(open(true).is_ok());
+    }
+
+    #[test]
+    fn servers_that_share_a_store_embed_a_delegate_only_when_asked_to() {
+        let with = |database: bool, delegate, no_delegate| {
+            let database_url = database.then(|| "postgres://me:s3cret@db/deploy".parse().unwrap());
+            settings(ServerFlags { database_url, delegate, no_delegate, ..ServerFlags::default() }).unwrap()
+        };
+        assert!(with(false, false, false).embeds_delegate());
+        assert!(!with(false, false, true).embeds_delegate());
+        assert!(!with(true, false, false).embeds_delegate());
+        let settings = with(true, true, false);
+        assert!(settings.embeds_delegate());
+        let printed = toml::to_string_pretty(&settings).unwrap();
+        assert!(
+            printed.contains("database_url = \"postgres://me@db/deploy\"") && !printed.contains("s3cret")
+        );
     }
 }

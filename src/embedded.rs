@@ -18,8 +18,8 @@ const STREAM: usize = 1024 * 1024;
 const REDIAL: Duration = Duration::from_millis(200);
 
 /// Runs the delegate until the shutdown, connecting anew whenever the connection breaks.
-pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationToken) {
-    let mut config = DelegateConfig::new(DelegateId::derived(&["delegate", NAME]), NAME);
+pub async fn run(runtime: Runtime, settings: Settings, node: String, shutdown: CancellationToken) {
+    let mut config = identity(&settings, &node);
     config.max_tasks = settings.limits.delegate_tasks;
     let (drivers, capabilities) = drivers(&settings.drivers());
     config.capabilities = capabilities;
@@ -43,4 +43,15 @@ pub async fn run(runtime: Runtime, settings: Settings, shutdown: CancellationTok
             tokio::time::sleep(REDIAL).await;
         }
     }
+}
+
+/// Who the delegate is: where servers share the store, each has one of its own.
+fn identity(settings: &Settings, node: &str) -> DelegateConfig {
+    if settings.database_url.is_none() {
+        return DelegateConfig::new(DelegateId::derived(&["delegate", NAME]), NAME);
+    }
+    let id = DelegateId::derived(&["delegate", NAME, node]);
+    let mut config = DelegateConfig::new(id, format!("{NAME}-{node}"));
+    config.selectors.push(NAME.to_owned());
+    config
 }

@@ -2,12 +2,14 @@
 
 mod admin_key;
 mod config;
+mod database;
 mod delegate;
 mod demo;
 mod door;
 mod drivers;
 mod embedded;
 mod folder;
+mod node;
 mod seed;
 mod server;
 mod tls;

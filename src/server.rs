@@ -1,5 +1,6 @@
 //! Wiring of one server: store, logs, vault, control, runtime, the delegate inside, HTTP. Nothing is decided here.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,8 +14,9 @@ use manifold_model::{Code, Problem};
 use manifold_runtime::{Config, Delegates, Offer, Runtime};
 use manifold_secrets::Key;
 use manifold_store::Store;
-use manifold_store::clock::{Clock, SystemClock};
+use manifold_store::clock::{Clock, StoreClock, SystemClock};
 use manifold_store::logs::LogStore;
+use manifold_store::postgres::PostgresStore;
 use manifold_store::sqlite::SqliteStore;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -45,6 +47,8 @@ pub struct Server {
     delegate: Option<JoinHandle<()>>,
     runtime: Runtime,
     door: Arc<Door>,
+    /// Held while the server runs, where the store does not hold one.
+    _lock: Option<File>,
 }
 
 /// Starts a server. Nothing is listened on before all of it stands.
@@ -53,14 +57,13 @@ pub struct Server {
 /// A folder, the key, the store or the address cannot be used, or the seed is refused.
 pub async fn start(settings: Settings) -> Result<Server> {
     let shutdown = CancellationToken::new();
-    let clock = Arc::new(SystemClock::default());
     let identity = match (&settings.tls_cert, &settings.tls_key) {
         (Some(certificate), Some(key)) => {
             Some(tls::Served::read(certificate, key).map_err(|problem| *problem)?)
         }
         _ => None,
     };
-    let store = open_store(&settings, &clock).await?;
+    let Opened { store, clock, store_clock, lock } = open_store(&settings).await?;
     let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
     let vault = vault(&*store, &settings).await?;
     let account = account(&*store, &settings).await?;
@@ -73,19 +76,22 @@ pub async fn start(settings: Settings) -> Result<Server> {
         logs: logs.clone(),
         vault,
         kinds: Arc::new(Offer(Arc::clone(&delegates))),
-        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        clock: Arc::clone(&clock),
         account: account.clone(),
         public_url: public_url(&settings, address),
         limits: limits(&settings),
     }));
-    let admin_key = admin_key::ensure(&control, &settings.admin_key_path()).await?;
-    let config = runtime_config(&store, &settings, &clock).await?;
+    let node = node(&*store, &settings).await?;
+    let sharing = settings.database_url.is_some().then_some(node.as_str());
+    let admin_key = admin_key::ensure(&control, &settings.admin_key_path(), sharing).await?;
+    let config = runtime_config(&settings, node.clone(), clock, store_clock);
     let runtime =
         Runtime::start(store, logs, Arc::clone(&control), Arc::clone(&delegates), config, shutdown.clone())
             .await
             .context("start the runtime")?;
-    let delegate = (!settings.no_delegate)
-        .then(|| tokio::spawn(embedded::run(runtime.clone(), settings.clone(), shutdown.clone())));
+    let embeds = settings.embeds_delegate();
+    let delegate = embeds
+        .then(|| tokio::spawn(embedded::run(runtime.clone(), settings.clone(), node, shutdown.clone())));
     if let Some(seed) = &settings.seed {
         crate::seed::import(&control, seed).await?;
     }
@@ -93,7 +99,7 @@ pub async fn start(settings: Settings) -> Result<Server> {
     let options = manifold_api::Options {
         version: env!("CARGO_PKG_VERSION"),
         shutdown: shutdown.clone(),
-        ready: Arc::new(move || settings.no_delegate || delegates.any()),
+        ready: ready(runtime.clone(), delegates, embeds),
         delegates: Arc::clone(&door) as Arc<dyn manifold_api::delegates::Door>,
     };
     let router = manifold_api::router(control, options);
@@ -104,7 +110,12 @@ pub async fn start(settings: Settings) -> Result<Server> {
             ("https", tokio::spawn(serve(listener, router, shutdown.clone())))
         }
     };
-    Ok(Server { address, scheme, admin_key, account, shutdown, http, delegate, runtime, door })
+    Ok(Server { address, scheme, admin_key, account, shutdown, http, delegate, runtime, door, _lock: lock })
+}
+
+/// Whether the server can take work: it holds its lease, the store confirmed that lately, and the delegate inside, if there is one, is connected.
+fn ready(runtime: Runtime, delegates: Arc<Delegates>, embeds: bool) -> Arc<dyn Fn() -> bool + Send + Sync> {
+    Arc::new(move || runtime.stands() && (!embeds || delegates.any()))
 }
 
 impl Server {
@@ -163,18 +174,55 @@ where
     axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-async fn open_store(settings: &Settings, clock: &Arc<SystemClock>) -> Result<Arc<dyn Store>> {
+/// The store, and the time by its clock.
+struct Opened {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    /// The clock, when it has to be told what the store's says.
+    store_clock: Option<Arc<StoreClock>>,
+    lock: Option<File>,
+}
+
+async fn open_store(settings: &Settings) -> Result<Opened> {
     let folder = &settings.data;
     crate::folder::private(folder).with_context(|| format!("make {}", folder.display()))?;
-    let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
-    let store = SqliteStore::open(&folder.join("manifold.db"), clock).await;
-    let store = store.map_err(|error| refused(error.code(), &error))?;
-    Ok(Arc::new(store))
+    let Some(url) = &settings.database_url else {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+        let store = SqliteStore::open(&folder.join("manifold.db"), Arc::clone(&clock)).await;
+        let store = Arc::new(store.map_err(|error| refused(error.code(), &error))?);
+        return Ok(Opened { store, clock, store_clock: None, lock: None });
+    };
+    // The folder holds the node id: two processes must not run under one.
+    let lock = crate::folder::lock(folder).with_context(|| format!("lock {}", folder.display()))?;
+    let lock = lock.ok_or_else(|| {
+        let error = manifold_store::sqlite::OpenError::Locked(folder.clone());
+        refused(error.code(), &error)
+    })?;
+    let store = PostgresStore::open(url.expose()).await.map_err(|error| refused(error.code(), &error))?;
+    let now = store.now().await.context("read the store's clock")?;
+    let clock = Arc::new(StoreClock::new(now));
+    Ok(Opened {
+        store: Arc::new(store),
+        clock: Arc::clone(&clock) as Arc<dyn Clock>,
+        store_clock: Some(clock),
+        lock: Some(lock),
+    })
 }
 
 /// The key that wraps secret keys; a store that was sealed with another one is refused.
 async fn vault(store: &dyn Store, settings: &Settings) -> Result<Key> {
-    let key = Key::load_or_create(&settings.key_path()).map_err(|error| refused(error.code(), &error))?;
+    let path = settings.key_path();
+    // In this order: whoever wrote the id made the file before, if it is one that servers share.
+    let known = store.setting("key_id").await.context("read the key's id")?;
+    if let Some(id) = known.filter(|_| settings.database_url.is_some() && !path.exists()) {
+        // Another server has sealed with its key already; one made here would open nothing.
+        let what = format!("the store is sealed with the key {id}, and {} does not exist", path.display());
+        let problem = Problem::new(manifold_model::code!("KEY_OTHER"), what);
+        return Err(problem
+            .hint("copy the key file of the first server, and name it with --key-file")
+            .into());
+    }
+    let key = Key::load_or_create(&path).map_err(|error| refused(error.code(), &error))?;
     let kept = store.put_setting("key_id", key.id().as_str(), true).await.context("read the key's id")?;
     manifold_secrets::key::check_key_id(Some(&kept), &key).map_err(|error| refused(error.code(), &error))?;
     Ok(key)
@@ -191,21 +239,29 @@ async fn account(store: &dyn Store, settings: &Settings) -> Result<String> {
     Ok(holds)
 }
 
-async fn runtime_config(
-    store: &Arc<dyn Store>,
+/// The node id. A store that one server has kept it for earlier servers of this folder.
+async fn node(store: &dyn Store, settings: &Settings) -> Result<String> {
+    let known = match settings.database_url {
+        Some(_) => None,
+        None => store.setting("node_id").await.context("read the node id")?,
+    };
+    crate::node::ensure(settings.node.as_deref(), &settings.data, known)
+}
+
+fn runtime_config(
     settings: &Settings,
-    clock: &Arc<SystemClock>,
-) -> Result<Config> {
-    let fresh = manifold_model::EntityId::random().to_string();
-    let node = store.put_setting("node_id", &fresh, true).await.context("read the node id")?;
-    let clock = Arc::clone(clock);
-    Ok(Config {
+    node: String,
+    clock: Arc<dyn Clock>,
+    store_clock: Option<Arc<StoreClock>>,
+) -> Config {
+    Config {
         node,
         workers: WORKERS,
         delegate_wait: Duration::from_secs(settings.limits.delegate_wait_seconds),
         lock_queue_limit: settings.limits.lock_queue,
         clock: Arc::new(move || clock.now()),
-    })
+        store_clock,
+    }
 }
 
 /// Why the server does not start, with its stable code.

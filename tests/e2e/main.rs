@@ -19,6 +19,7 @@ mod kubernetes;
 mod legs;
 mod scene;
 mod selection;
+mod servers;
 mod shared;
 mod site;
 mod sources;

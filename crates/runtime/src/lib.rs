@@ -35,9 +35,10 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use membership::Membership;
+
 pub use admit::Origin;
 pub use delegates::Delegates;
-use membership::Membership;
 pub use offer::Offer;
 pub use serve::{ServeError, serve_delegate};
 
@@ -72,9 +73,9 @@ pub(crate) struct Shared {
     pub membership: membership::Membership,
     pub workers: worker::Workers,
     pub plans: run::Plans,
-    pub handshakes: Arc<admit::Handshakes>,
     /// Told when hints were lost: somebody has to look at everything.
     pub overlooked: Notify,
+    pub handshakes: Arc<admit::Handshakes>,
     pub shutdown: CancellationToken,
 }
 
@@ -130,8 +131,8 @@ impl Runtime {
             membership,
             workers,
             plans: run::Plans::default(),
-            handshakes: Arc::default(),
             overlooked: Notify::new(),
+            handshakes: Arc::default(),
             shutdown,
         });
         delegates::refresh(&shared).await?;

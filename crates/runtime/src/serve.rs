@@ -17,6 +17,7 @@ use manifold_store::logs::{Chunk, LogKey};
 use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitted, Origin, admit, announced};
@@ -27,10 +28,10 @@ use crate::{Runtime, Shared, scope};
 
 /// Most tasks that one delegate may have at once, whatever it offers.
 const MOST_PLACES: u32 = 4_096;
-/// How long a delegate may take to hear that the server ends.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// Pause after a store that cannot be written.
 const BROKEN_STORE_PAUSE: Duration = Duration::from_millis(500);
+/// How long a delegate may take to hear that the server ends.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// Messages written before the buffer is flushed.
 const WRITES: usize = 256;
 
@@ -54,13 +55,13 @@ where
     let lease = shared.store.lease(&server, &id).await?;
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
-    let known = match origin {
+    let enrolled = match origin {
         Origin::Inside => Some(shared.store.enrol(row(&id, &hello, shared.now())).await?),
-        Origin::Remote { .. } => shared.store.delegate(&id).await?,
+        _ => shared.store.delegate(&id).await?,
     };
     let (orders, to_send) = mpsc::unbounded_channel();
     let connection = Arc::new(connection(id, hello, lease.clone(), orders));
-    connection.set_scopes(known.map(|known| known.scopes).unwrap_or_default());
+    connection.set_scopes(enrolled.map(|row| row.scopes).unwrap_or_default());
     shared.delegates.add(Arc::clone(&connection));
     let ended = tokio::select! {
         ended = write(send, to_send, &shared.shutdown) => ended,
@@ -74,12 +75,6 @@ where
     release(&shared, lease).await;
     shared.delegates.queued();
     Ok(ended?)
-}
-
-/// The server ends, and the delegate had time to hear of it.
-async fn gone(shutdown: &CancellationToken) {
-    shutdown.cancelled().await;
-    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Gives the lease of a connection back, so that others get its tasks. Nobody else would while this server keeps its own lease, so a broken store
@@ -107,6 +102,12 @@ async fn release(shared: &Arc<Shared>, lease: Lease) {
             }
         }
     });
+}
+
+/// The server ends, and the delegate had time to hear of it.
+async fn gone(shutdown: &CancellationToken) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Why a connection ended badly.
@@ -193,6 +194,14 @@ fn frame(order: Order) -> FromServer {
     }
 }
 
+/// The next message; silence for too long is an error.
+async fn heard(receive: &mut Receiver<FromDelegate>) -> Result<Option<FromDelegate>, LinkError> {
+    match timeout(limits::SILENCE_LIMIT, receive.recv()).await {
+        Ok(message) => message,
+        Err(_) => Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() }),
+    }
+}
+
 /// Takes in what the delegate says.
 async fn read(
     shared: &Arc<Shared>,
@@ -200,7 +209,7 @@ async fn read(
     receive: &mut Receiver<FromDelegate>,
 ) -> Result<(), LinkError> {
     let requests = Arc::new(Semaphore::new(limits::MAX_REQUESTS));
-    while let Some(message) = next(receive).await? {
+    while let Some(message) = heard(receive).await? {
         match message {
             FromDelegate::Outcome(outcome) => take_outcome(shared, connection, outcome).await,
             FromDelegate::Log(chunk) => take_log(shared, connection, chunk).await,
@@ -227,14 +236,6 @@ async fn read(
         }
     }
     Ok(())
-}
-
-/// The next message of a delegate, which says something at least with every heartbeat.
-async fn next(receive: &mut Receiver<FromDelegate>) -> Result<Option<FromDelegate>, LinkError> {
-    match tokio::time::timeout(limits::SILENCE_LIMIT, receive.recv()).await {
-        Ok(message) => message,
-        Err(_) => Err(LinkError::Stalled { what: "say anything", seconds: limits::SILENCE_LIMIT.as_secs() }),
-    }
 }
 
 async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended: TaskOutcome) {

@@ -16,7 +16,7 @@ use manifold_model::event::Event;
 use manifold_model::execution::ExecutionRow;
 use manifold_model::request::{ExecutionType, StartRequest, ValueKind, VariableInput};
 use manifold_model::{DelegateId, ExecutionId, KeyId, Millis, Status};
-use manifold_runtime::{Config, Delegates, Offer, Runtime, serve_delegate};
+use manifold_runtime::{Config, Delegates, Offer, Origin, Runtime, serve_delegate};
 use manifold_store::clock::Clock;
 use manifold_store::logs::LogStore;
 use manifold_store::sqlite::SqliteStore;
@@ -245,7 +245,7 @@ impl Agent {
         let runtime = server.runtime.clone();
         // Whatever ends it is seen by what the test waits for.
         server.threads.as_ref().unwrap().spawn(async move {
-            serve_delegate(&runtime, theirs).await.map_err(|error| eprintln!("{error}"))
+            serve_delegate(&runtime, theirs, Origin::Inside).await.map_err(|error| eprintln!("{error}"))
         });
         let (delegate, shutdown) = (self.delegate.clone(), self.shutdown.clone());
         self.connection = Some(tokio::spawn(async move {

@@ -95,12 +95,12 @@ CREATE TABLE delegates (
 );
 
 CREATE TABLE delegate_tokens (
-    id                TEXT COLLATE "C" PRIMARY KEY,
-    name              TEXT COLLATE "C" NOT NULL UNIQUE,
-    hash              TEXT NOT NULL,
+    id         TEXT COLLATE "C" PRIMARY KEY,
+    name       TEXT COLLATE "C" NOT NULL UNIQUE,
+    hash       TEXT NOT NULL,
     approval_required BOOLEAN NOT NULL,
-    created_at        BIGINT NOT NULL,
-    revoked_at        BIGINT
+    created_at BIGINT NOT NULL,
+    revoked_at BIGINT
 );
 
 -- Resource constraints of the account.

@@ -299,6 +299,10 @@ impl Store for PostgresStore {
         write!(self, |writing| tasks::hand_back(writing, id, lease, barred_until))
     }
 
+    async fn put_back(&self, id: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
+        write!(self, |writing| tasks::put_back(writing, id, lease, barred_until))
+    }
+
     async fn cancelled_tasks(&self, lease: &Lease) -> Result<Vec<TaskId>> {
         read!(self, |db| tasks::cancelled(db, lease))
     }

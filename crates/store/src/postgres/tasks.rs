@@ -244,6 +244,32 @@ pub(super) async fn hand_back(
     if back == 0 {
         return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
     }
+    bar(writing, task, lease, barred_until).await
+}
+
+/// Puts a task back that its holder never got, barring it from it for a while.
+pub(super) async fn put_back(
+    writing: &mut Writing<'_>,
+    task: &TaskId,
+    lease: &Lease,
+    barred_until: Millis,
+) -> Result<()> {
+    must_hold(writing, lease).await?;
+    let back = writing
+        .db
+        .run(
+            "UPDATE tasks SET state = 0, holder = NULL, fence = NULL \
+             WHERE id = $1 AND state = 1 AND holder = $2 AND fence = $3",
+            &[&task.as_str(), &lease.holder, &int(lease.fence)],
+        )
+        .await?;
+    if back == 0 {
+        return Err(StoreError::Fenced { what: format!("task {task}"), fence: lease.fence });
+    }
+    bar(writing, task, lease, barred_until).await
+}
+
+async fn bar(writing: &mut Writing<'_>, task: &TaskId, lease: &Lease, barred_until: Millis) -> Result<()> {
     writing
         .db
         .run(
