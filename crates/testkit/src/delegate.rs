@@ -68,11 +68,10 @@ impl RemoteDelegate {
     /// # Errors
     /// It is not in time, or has ended; the error shows its log.
     pub async fn ready(&mut self) -> Result<()> {
-        let ready = tokio::time::timeout(READY, self.welcomes.wait_for(|welcomes| *welcomes > 0)).await;
-        match ready {
-            Ok(Ok(_)) => Ok(()),
-            _ => anyhow::bail!("the delegate is not welcomed: {}", self.log()),
-        }
+        let welcomed = self.welcomes.wait_for(|welcomes| *welcomes > 0);
+        let ready = matches!(tokio::time::timeout(READY, welcomed).await, Ok(Ok(_)));
+        ensure!(ready, "the delegate is not welcomed: {}", self.log());
+        Ok(())
     }
 
     /// Its folder.
