@@ -12,6 +12,7 @@ mod claims;
 mod config_as_code;
 mod constraints;
 mod crash;
+mod delegates;
 mod demo;
 mod everything;
 mod kubernetes;

@@ -58,7 +58,8 @@ pub(crate) fn delegate_to_wire(message: &FromDelegate) -> Result<wire::DelegateF
             capabilities: hello.capabilities.clone(),
             free: hello.free,
             key: hello.key.clone(),
-            kind: json(&hello.kind)?.into(),
+            // Only whoever has a key says how it was installed.
+            kind: if hello.key.is_empty() { Bytes::new() } else { json(&hello.kind)?.into() },
             host: hello.host.clone(),
             address: hello.address.clone(),
             description: hello.description.clone(),

@@ -4,10 +4,11 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use manifold_link::limits::{FILE_PART, MAX_FRAME, MAX_LOG_CHUNK};
 use manifold_link::{
-    Answer, Ask, Credential, FromDelegate, FromServer, Hello, Lease, LinkError, LogChunk, Message,
-    OutcomeAck, Request, Sensitive, TaskFrame, TaskOutcome, VERSIONS, Welcome, delegate_end, greet, hello,
-    negotiate, server_end,
+    Answer, Ask, Challenge, Credential, Credentials, FromDelegate, FromServer, Hello, Identity, Lease,
+    LinkError, LogChunk, Message, OutcomeAck, Proof, Request, Sensitive, TaskFrame, TaskOutcome, VERSIONS,
+    Welcome, delegate_end, greet, hello, negotiate, proven, server_end,
 };
+use manifold_model::delegate::DelegateType;
 use manifold_model::kind::{ANYWHERE, Class, KindName, KindSpec, Player};
 use manifold_model::secret::SshMethod;
 use manifold_model::task::{FileSource, NoopTask, Outcome, Payload, Task};
@@ -68,7 +69,13 @@ fn from_delegate() -> Vec<FromDelegate> {
             kinds: vec![kind()],
             capabilities: vec!["helm".to_owned()],
             free: 512,
+            key: "AAAA".to_owned(),
+            kind: DelegateType::Docker,
+            host: "host-1".to_owned(),
+            address: "10.0.0.1".to_owned(),
+            description: "in the cellar".to_owned(),
         }),
+        FromDelegate::Proof(Proof { signature: vec![1, 2], token: Some(Sensitive::new("s3cret")) }),
         FromDelegate::Credit { tasks: 2 },
         FromDelegate::Started { task: "t".into(), fence: 7 },
         FromDelegate::Outcome(TaskOutcome {
@@ -98,6 +105,8 @@ fn from_server() -> Vec<FromServer> {
     let answer = |answer| FromServer::Answer { id: 3, answer };
     vec![
         FromServer::Welcome(Welcome { version: 1, lease: lease() }),
+        FromServer::Challenge(Challenge { nonce: vec![9; 32], time: 1_700_000_000_000 }),
+        FromServer::Waiting,
         FromServer::Refused(failure()),
         FromServer::Task(Box::new(TaskFrame {
             task: task("t"),
@@ -129,6 +138,8 @@ async fn every_message_arrives_as_it_was_sent_in_order() {
     let (here, there) = tokio::io::duplex(1000);
     let (mut to_server, mut at_delegate) = delegate_end(here);
     let (mut to_delegate, mut at_server) = server_end(there);
+    at_delegate.greeted();
+    at_server.greeted();
     let sending = async {
         for message in from_delegate() {
             to_server.feed(&message).await.unwrap();
@@ -165,9 +176,9 @@ async fn the_handshake_chooses_a_common_version_or_refuses_with_the_reason() {
     };
     let delegate = async {
         let offer = |versions: &[u32]| Hello { versions: versions.to_vec(), ..Hello::default() };
-        let welcome = greet(&mut to_server, &mut at_delegate, offer(&[99, 1])).await.unwrap();
+        let (welcome, _) = greet(&mut to_server, &mut at_delegate, offer(&[99, 1]), None).await.unwrap();
         assert_eq!((welcome.version, welcome.lease), (1, lease()));
-        let refused = greet(&mut to_server, &mut at_delegate, offer(&[99])).await.unwrap_err();
+        let refused = greet(&mut to_server, &mut at_delegate, offer(&[99]), None).await.unwrap_err();
         assert!(refused.to_string().contains("[99]"), "{refused}");
     };
     tokio::join!(server, delegate);
@@ -304,5 +315,127 @@ proptest! {
             };
             tokio::join!(sending, receiving);
         });
+    }
+}
+
+#[tokio::test]
+async fn a_challenge_is_answered_with_a_proof_that_holds_for_it_alone() {
+    let (here, there) = tokio::io::duplex(64 * 1024);
+    let (mut to_server, mut at_delegate) = delegate_end(here);
+    let (mut to_delegate, mut at_server) = server_end(there);
+    let identity = std::sync::Arc::new(Identity::generate().unwrap());
+    let key = identity.key();
+    let challenge = Challenge::fresh(5).unwrap();
+    let nonce = challenge.nonce.clone();
+    let server = async {
+        hello(&mut at_server).await.unwrap();
+        to_delegate.send(&FromServer::Challenge(challenge)).await.unwrap();
+        let proof = manifold_link::proof(&mut at_server).await.unwrap();
+        to_delegate.send(&FromServer::Waiting).await.unwrap();
+        proof
+    };
+    let credentials = Credentials { identity, token: Some(Sensitive::new("join")) };
+    let offer = Hello { name: "one".to_owned(), key: key.clone(), ..Hello::default() };
+    let delegate = greet(&mut to_server, &mut at_delegate, offer, Some(&credentials));
+    let (proof, greeted) = tokio::join!(server, delegate);
+    assert!(matches!(greeted, Err(LinkError::Waiting)));
+    assert_eq!(proof.token, Some(Sensitive::new("join")));
+    assert!(proven(&key, &nonce, "one", &proof.signature));
+    let other = Challenge::fresh(5).unwrap().nonce;
+    assert!(!proven(&key, &other, "one", &proof.signature), "a nonce holds once");
+    assert!(!proven(&key, &nonce, "two", &proof.signature));
+    assert!(!proven(&Identity::generate().unwrap().key(), &nonce, "one", &proof.signature));
+    assert!(!proven("no key", &nonce, "one", &proof.signature));
+}
+
+#[tokio::test]
+async fn a_stream_over_messages_is_cut_into_pieces_and_ends_cleanly() {
+    use futures::{SinkExt, StreamExt};
+    let (send, receive) = futures::channel::mpsc::channel::<Bytes>(1);
+    let (back, incoming) = futures::channel::mpsc::channel::<Bytes>(1);
+    let outgoing = send.sink_map_err(std::io::Error::other);
+    let stream = manifold_link::stream(incoming.map(Ok), outgoing);
+    let (mut to_server, mut at_delegate) = delegate_end(stream);
+    let long = FromDelegate::Request(Request {
+        id: 1,
+        task: "t".into(),
+        ask: Ask::Secret { name: "x".repeat(300_000) },
+    });
+    let sending = async {
+        to_server.send(&long).await.unwrap();
+        to_server.close().await.unwrap();
+    };
+    let (pieces, ()) = tokio::join!(receive.collect::<Vec<Bytes>>(), sending);
+    assert!(pieces.iter().all(|piece| piece.len() <= manifold_link::limits::MAX_MESSAGE));
+    let whole = BytesMut::from(&pieces.concat()[4..]);
+    assert_eq!(FromDelegate::decode(whole).unwrap(), long);
+    drop(back);
+    assert_eq!(at_delegate.recv().await.unwrap(), None);
+}
+
+/// The messages as peers of a version send them.
+fn spoken(version: u32) -> (Vec<FromDelegate>, Vec<FromServer>) {
+    let (mut delegate, mut server) = (from_delegate(), from_server());
+    server.retain(|message| !matches!(message, FromServer::Answer { answer: Answer::File { .. }, .. }));
+    let part = Answer::File { bytes: Bytes::from_static(b"part"), total: 9 };
+    server.push(FromServer::Answer { id: 4, answer: part });
+    if version > 1 {
+        return (delegate, server);
+    }
+    delegate.retain(|message| !matches!(message, FromDelegate::Proof(_)));
+    server.retain(|message| !matches!(message, FromServer::Challenge(_) | FromServer::Waiting));
+    for message in &mut delegate {
+        match message {
+            FromDelegate::Hello(hello) => {
+                let known = std::mem::take(hello);
+                *hello = Hello {
+                    versions: vec![1],
+                    program: known.program,
+                    delegate: known.delegate,
+                    name: known.name,
+                    selectors: known.selectors,
+                    kinds: known.kinds,
+                    capabilities: known.capabilities,
+                    free: known.free,
+                    ..Hello::default()
+                };
+            }
+            FromDelegate::Log(chunk) => chunk.task = TaskId::from(""),
+            _ => {}
+        }
+    }
+    for message in &mut server {
+        if let FromServer::Task(frame) = message {
+            frame.elsewhere = None;
+        }
+    }
+    (delegate, server)
+}
+
+/// What is kept of a version reads the same forever. `MANIFOLD_WRITE_FIXTURES=1` writes those that are missing.
+fn compare<M: Message + PartialEq + std::fmt::Debug>(version: u32, number: usize, name: &str, message: &M) {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/v{version}"));
+    let path = folder.join(format!("{number:02}-{}.hex", name.replace(' ', "-")));
+    if std::env::var_os("MANIFOLD_WRITE_FIXTURES").is_some() && !path.exists() {
+        let mut frame = BytesMut::new();
+        message.encode(&mut frame).unwrap();
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(&path, data_encoding::HEXLOWER.encode(&frame) + "\n").unwrap();
+    }
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let frame = data_encoding::HEXLOWER.decode(text.trim().as_bytes()).unwrap();
+    assert_eq!(&M::decode(BytesMut::from(&frame[4..])).unwrap(), message, "{}", path.display());
+}
+
+#[test]
+fn frames_of_this_version_and_of_the_one_before_are_understood() {
+    for version in VERSIONS {
+        let (delegate, server) = spoken(version);
+        for (number, message) in delegate.iter().enumerate() {
+            compare(version, number, message.name(), message);
+        }
+        for (number, message) in server.iter().enumerate() {
+            compare(version, 50 + number, message.name(), message);
+        }
     }
 }

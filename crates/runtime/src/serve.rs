@@ -17,6 +17,7 @@ use manifold_store::logs::{Chunk, LogKey};
 use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admit::{Admitted, Origin, admit, announced};

@@ -2,6 +2,7 @@
 
 pub mod certificates;
 pub mod cluster;
+pub mod delegate;
 mod leash;
 pub mod postgres;
 pub mod programs;

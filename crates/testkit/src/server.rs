@@ -13,6 +13,8 @@ use crate::programs;
 
 /// How long a server may take to be ready.
 const READY: Duration = Duration::from_secs(30);
+/// Lets the system choose a port.
+const ANY_PORT: &str = "127.0.0.1:0";
 /// Pause between two looks at a level.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -24,7 +26,9 @@ pub struct Server {
     folder: tempfile::TempDir,
     child: Child,
     client: reqwest::Client,
-    /// `http://ADDR`.
+    /// Authority of its certificate, when it serves TLS.
+    authority: Option<PathBuf>,
+    /// `http://ADDR`, or `https://ADDR`.
     pub url: String,
     /// The administrator's API key.
     pub key: String,
@@ -53,12 +57,25 @@ impl Server {
         arguments: &[&str],
         environment: &[(&str, &str)],
     ) -> Result<Self> {
+        Self::start_trusted(binary, arguments, environment, None).await
+    }
+
+    /// Starts as [`Server::start_in`] a server that serves TLS with a certificate of this authority (PEM file).
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_trusted(
+        binary: impl Into<PathBuf>,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        authority: Option<&Path>,
+    ) -> Result<Self> {
         let binary = binary.into();
         let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let folder = tempfile::Builder::new().prefix("manifold-test-").tempdir()?;
-        let (child, url) = spawn(&binary, folder.path(), &arguments, &environment).await?;
+        let (child, url) = spawn(&binary, folder.path(), ANY_PORT, &arguments, &environment).await?;
         let key =
             std::fs::read_to_string(folder.path().join("data/admin-api-key")).context("read the API key")?;
         let server = Self {
@@ -67,7 +84,8 @@ impl Server {
             environment,
             folder,
             child,
-            client: reqwest::Client::new(),
+            client: client(authority)?,
+            authority: authority.map(Path::to_owned),
             url,
             key: key.trim().to_owned(),
             account: ACCOUNT.to_owned(),
@@ -133,8 +151,21 @@ impl Server {
     /// # Errors
     /// As [`Server::start`].
     pub async fn start_again(&mut self) -> Result<()> {
+        self.start_on(ANY_PORT).await
+    }
+
+    /// Starts again as [`Server::start_again`] on the same address, for those who know only that.
+    ///
+    /// # Errors
+    /// As [`Server::start`].
+    pub async fn start_again_there(&mut self) -> Result<()> {
+        let address = self.url.rsplit('/').next().unwrap_or(ANY_PORT).to_owned();
+        self.start_on(&address).await
+    }
+
+    async fn start_on(&mut self, address: &str) -> Result<()> {
         let (child, url) =
-            spawn(&self.binary, self.folder.path(), &self.arguments, &self.environment).await?;
+            spawn(&self.binary, self.folder.path(), address, &self.arguments, &self.environment).await?;
         self.child = child;
         self.url = url;
         self.ready().await
@@ -187,6 +218,7 @@ impl Server {
             .env("MANIFOLD_URL", &self.url)
             .env("MANIFOLD_API_KEY", &self.key)
             .env("MANIFOLD_ACCOUNT_ID", &self.account)
+            .envs(self.authority.iter().map(|file| ("SSL_CERT_FILE", file)))
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .output();
@@ -379,15 +411,25 @@ pub struct Leg {
     pub infrastructure: String,
 }
 
+fn client(authority: Option<&Path>) -> Result<reqwest::Client> {
+    let mut client = reqwest::Client::builder();
+    if let Some(file) = authority {
+        let pem = std::fs::read(file).context("read the authority")?;
+        client = client.tls_certs_only([reqwest::Certificate::from_pem(&pem)?]);
+    }
+    Ok(client.build()?)
+}
+
 async fn spawn(
     binary: &Path,
     folder: &Path,
+    address: &str,
     arguments: &[String],
     environment: &[(String, String)],
 ) -> Result<(Child, String)> {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("server.log"))?;
     let mut child = Command::new(binary)
-        .args(["server", "--listen", "127.0.0.1:0", "--account-id", ACCOUNT, "--data"])
+        .args(["server", "--listen", address, "--account-id", ACCOUNT, "--data"])
         .arg(folder.join("data"))
         .args(arguments)
         .env("PATH", programs::path()?)

@@ -191,3 +191,88 @@ fn read(path: &Path) -> io::Result<(Vec<LogChunk>, TaskOutcome)> {
 fn invalid(why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+    use bytes::Bytes;
+    use manifold_model::task::Outcome;
+
+    use super::*;
+
+    fn ended(task: &str, fence: u64) -> TaskOutcome {
+        let lease = Lease { holder: "delegate/1".to_owned(), fence };
+        TaskOutcome { task: task.into(), lease, outcome: Outcome::succeeded() }
+    }
+
+    fn chunk(task: &str, seq: u64) -> LogChunk {
+        let bytes = Bytes::from_static(b"a line\n");
+        LogChunk { task: task.into(), log: "log".into(), run: 1, seq, unit: "Execute".to_owned(), bytes }
+    }
+
+    fn ack(of: &TaskOutcome, recorded: bool) -> OutcomeAck {
+        OutcomeAck { task: of.task.clone(), fence: of.lease.fence, recorded }
+    }
+
+    fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+        let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == ending));
+        files
+    }
+
+    #[test]
+    fn what_was_kept_is_there_in_the_next_life_until_it_is_recorded() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("spool");
+        let outcome = ended("a/../b", 1);
+        let spool = DiskSpool::open(&folder).unwrap();
+        spool.persist(&outcome, &[chunk("a/../b", 3), chunk("a/../b", 4)]).unwrap();
+        spool.keep(outcome.clone());
+        drop(spool);
+        let spool = DiskSpool::open(&folder).unwrap();
+        assert_eq!(spool.unacknowledged(), [outcome.clone()]);
+        assert_eq!(spool.chunks(), [chunk("a/../b", 3), chunk("a/../b", 4)]);
+        // Stale: kept for the case that its task comes again.
+        assert!(spool.acknowledge(&ack(&outcome, false)));
+        assert_eq!(files(&folder, WHOLE).len(), 1);
+        let lease = Lease { holder: "delegate/1".to_owned(), fence: 2 };
+        let again = spool.take_over(&outcome.task, &lease).unwrap();
+        assert!(spool.acknowledge(&ack(&again, true)));
+        assert!(files(&folder, WHOLE).is_empty());
+        assert!(DiskSpool::open(&folder).unwrap().unacknowledged().is_empty());
+    }
+
+    #[test]
+    fn torn_and_garbled_files_are_set_aside_and_the_others_are_read() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        let spool = DiskSpool::open(folder).unwrap();
+        spool.persist(&ended("whole", 1), &[chunk("whole", 1)]).unwrap();
+        let good = std::fs::read(&files(folder, WHOLE)[0]).unwrap();
+        for cut in [0, 1, MAGIC.len(), MAGIC.len() + DIGEST, good.len() - 1] {
+            std::fs::write(folder.join(format!("cut{cut}.{WHOLE}")), &good[..cut]).unwrap();
+        }
+        for at in [0, MAGIC.len(), good.len() / 2, good.len() - 1] {
+            let mut flipped = good.clone();
+            flipped[at] ^= 1;
+            std::fs::write(folder.join(format!("flipped{at}.{WHOLE}")), flipped).unwrap();
+        }
+        std::fs::write(folder.join(format!("half.{BEGUN}")), &good[..9]).unwrap();
+        let spool = DiskSpool::open(folder).unwrap();
+        assert_eq!(spool.unacknowledged(), [ended("whole", 1)]);
+        assert_eq!(spool.chunks(), [chunk("whole", 1)]);
+        assert_eq!((files(folder, WHOLE).len(), files(folder, DAMAGED).len()), (1, 9));
+        assert!(files(folder, BEGUN).is_empty());
+    }
+
+    #[test]
+    fn damaged_files_are_bounded() {
+        let place = tempfile::tempdir().unwrap();
+        for number in 0..MAX_DAMAGED + 5 {
+            std::fs::write(place.path().join(format!("bad{number}.{WHOLE}")), "bad").unwrap();
+        }
+        DiskSpool::open(place.path()).unwrap();
+        assert_eq!(files(place.path(), DAMAGED).len(), MAX_DAMAGED);
+    }
+}
