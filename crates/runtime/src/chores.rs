@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use manifold_model::Millis;
 use manifold_store::Hint;
+use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -36,7 +37,8 @@ pub fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     tracker.spawn(membership::run(Arc::clone(shared)));
     tracker.spawn(delegates::run(Arc::clone(shared)));
     tracker.spawn(dispatch::run(Arc::clone(shared)));
-    tracker.spawn(hints(Arc::clone(shared)));
+    // Listening begins now, not when the chore is first run: a hint about a new execution would be missed for ever.
+    tracker.spawn(hints(Arc::clone(shared), shared.store.hints()));
     tracker.spawn(timers(Arc::clone(shared)));
     tracker.spawn(sweep(Arc::clone(shared)));
     tracker.spawn(seen(Arc::clone(shared)));
@@ -46,8 +48,7 @@ pub fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
 }
 
 /// Passes on what hints say: to the workers of this server's executions, the dispatcher, whoever keeps up with servers and delegates.
-async fn hints(shared: Arc<Shared>) {
-    let mut hints = shared.store.hints();
+async fn hints(shared: Arc<Shared>, mut hints: Receiver<Hint>) {
     loop {
         let hint = tokio::select! {
             biased;

@@ -1,7 +1,7 @@
 //! The account's connected delegates: those of this server, and what the store says of those of other servers. Who may take which task, and who
 //! gets it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub struct Delegates {
     /// Whether tasks may wait in the store.
     queued: AtomicBool,
     /// Tasks whose execution says that nobody may take them; each is told when somebody does.
-    untaken: Mutex<HashMap<TaskId, ExecutionId>>,
+    untaken: Mutex<BTreeMap<TaskId, ExecutionId>>,
     /// Where the next round begins.
     round: AtomicUsize,
     /// Who reached what.
@@ -296,7 +296,7 @@ impl Delegates {
         self.untaken().retain(|_, execution| owns(execution));
     }
 
-    fn untaken(&self) -> std::sync::MutexGuard<'_, HashMap<TaskId, ExecutionId>> {
+    fn untaken(&self) -> std::sync::MutexGuard<'_, BTreeMap<TaskId, ExecutionId>> {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -262,9 +262,11 @@ async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended:
                 connection.ack(task, lease.fence, false);
                 return connection.free_place();
             }
-            // Not acknowledged: it comes again.
+            // Not acknowledged: it comes again, on a new connection.
             Err(error) => {
-                return tracing::error!(%task, error = &error as &dyn Error, "cannot see a task");
+                tracing::error!(%task, error = &error as &dyn Error, "cannot see a task");
+                shared.delegates.end(connection.lease.fence);
+                return;
             }
         },
     };

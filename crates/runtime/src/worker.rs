@@ -82,7 +82,10 @@ impl Ended {
                 connection.ack(task, lease.fence, false)
             }
             Err(error) => {
-                return tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot end a task");
+                tracing::error!(%task, error = &error as &dyn std::error::Error, "cannot end a task");
+                // The delegate says an outcome again only on a new connection.
+                shared.delegates.end(connection.lease.fence);
+                return;
             }
         }
         connection.free_place();

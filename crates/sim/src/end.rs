@@ -12,8 +12,8 @@ use crate::{Plant, Sim};
 
 /// How often the end is looked for.
 const LOOK: Duration = Duration::from_millis(500);
-/// By when everything has ended once nothing goes wrong any more.
-const FAIR: Duration = Duration::from_secs(900);
+/// By when everything has ended once nothing goes wrong any more: attempts that each wait a minute for permits add up.
+const FAIR: Duration = Duration::from_secs(3_600);
 /// By when what an ended run leaves has been cleared away.
 const CLEARED: Duration = Duration::from_secs(300);
 /// Events read at once.
