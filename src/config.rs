@@ -80,6 +80,10 @@ pub struct ServerFlags {
     /// Collector that gets a trace of every execution that ended: its base address for OTLP over HTTP, like http://127.0.0.1:4318
     #[arg(long, env = "MANIFOLD_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp_endpoint: Option<String>,
+    /// S3-compatible bucket for logs where several servers share a store [default: the database]: s3://BUCKET[/PREFIX]?region=REGION[&endpoint=URL],
+    /// with credentials in AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    #[arg(long, env = "MANIFOLD_LOG_BUCKET", value_name = "URL")]
+    pub log_bucket: Option<String>,
     /// Configuration file
     #[arg(long, env = "MANIFOLD_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
@@ -137,6 +141,8 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Collector of traces.
     pub otlp_endpoint: Option<String>,
+    /// Bucket for logs.
+    pub log_bucket: Option<String>,
     /// SSH.
     pub ssh: SshSettings,
     /// Kubernetes.
@@ -217,6 +223,7 @@ impl Default for Settings {
             enable_test_kinds: false,
             log_format: LogFormat::default(),
             otlp_endpoint: None,
+            log_bucket: None,
             ssh: SshSettings::default(),
             kubernetes: KubernetesSettings::default(),
             limits: LimitSettings::default(),
@@ -291,6 +298,7 @@ fn overlay(settings: &mut Settings, flags: ServerFlags) {
     settings.admin_api_key_file = flags.admin_api_key_file.or(settings.admin_api_key_file.take());
     settings.key_file = flags.key_file.or(settings.key_file.take());
     settings.seed = flags.seed.or(settings.seed.take());
+    settings.log_bucket = flags.log_bucket.or(settings.log_bucket.take());
     // Whoever says one of the two now means it, whatever the file says.
     settings.delegate = flags.delegate || (settings.delegate && !flags.no_delegate);
     settings.no_delegate = flags.no_delegate || (settings.no_delegate && !flags.delegate);

@@ -10,7 +10,7 @@ use axum::extract::ConnectInfo;
 use axum::extract::connect_info::Connected;
 use axum::serve::IncomingStream;
 use manifold_control::{Control, Limits, Parts};
-use manifold_model::{Code, Problem};
+use manifold_model::{Code, Problem, code};
 use manifold_runtime::{Config, Delegates, Offer, Retention, Runtime};
 use manifold_secrets::Key;
 use manifold_store::Store;
@@ -67,8 +67,7 @@ pub async fn start(settings: Settings) -> Result<Server> {
         }
         _ => None,
     };
-    let Opened { store, clock, store_clock, lock } = open_store(&settings).await?;
-    let logs = LogStore::open(&settings.data.join("logs")).context("open the logs")?;
+    let Opened { store, logs, clock, store_clock, lock } = open_store(&settings).await?;
     let vault = vault(&*store, &settings).await?;
     let account = account(&*store, &settings).await?;
     let listener =
@@ -206,9 +205,10 @@ where
     axum::serve(listener, service).with_graceful_shutdown(shutdown.cancelled_owned()).await
 }
 
-/// The store, and the time by its clock.
+/// The store, the logs beside it, and the time by its clock.
 struct Opened {
     store: Arc<dyn Store>,
+    logs: LogStore,
     clock: Arc<dyn Clock>,
     /// The clock, when it has to be told what the store's says.
     store_clock: Option<Arc<StoreClock>>,
@@ -222,7 +222,8 @@ async fn open_store(settings: &Settings) -> Result<Opened> {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let store = SqliteStore::open(&folder.join("manifold.db"), Arc::clone(&clock)).await;
         let store = Arc::new(store.map_err(|error| refused(error.code(), &error))?);
-        return Ok(Opened { store, clock, store_clock: None, lock: None });
+        let logs = LogStore::open(&folder.join("logs")).context("open the logs")?;
+        return Ok(Opened { store, logs, clock, store_clock: None, lock: None });
     };
     // The folder holds the node id: two processes must not run under one.
     let lock = crate::folder::lock(folder).with_context(|| format!("lock {}", folder.display()))?;
@@ -231,10 +232,18 @@ async fn open_store(settings: &Settings) -> Result<Opened> {
         refused(error.code(), &error)
     })?;
     let store = PostgresStore::open(url.expose()).await.map_err(|error| refused(error.code(), &error))?;
+    let logs = match &settings.log_bucket {
+        Some(url) => LogStore::in_bucket(url).map_err(|error| {
+            let problem = Problem::new(code!("CONFIG_INVALID"), "the bucket for logs cannot be used");
+            problem.detail(error.to_string()).hint("correct log_bucket, or leave it out: logs then rest in the database")
+        })?,
+        None => store.logs(),
+    };
     let now = store.now().await.context("read the store's clock")?;
     let clock = Arc::new(StoreClock::new(now));
     Ok(Opened {
         store: Arc::new(store),
+        logs,
         clock: Arc::clone(&clock) as Arc<dyn Clock>,
         store_clock: Some(clock),
         lock: Some(lock),

@@ -209,7 +209,9 @@ fn without_proof(version: u32) -> Failure {
     Failure::new(
         FailureClass::Delegate,
         code!("DELEGATE_VERSION_UNSUPPORTED"),
-        format!("protocol version {version} has no proof of identity; from outside version {PROVEN} is needed"),
+        format!(
+            "protocol version {version} has no proof of identity; from outside version {PROVEN} is needed"
+        ),
     )
     .hint("install the delegate from the same release as the server")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use manifold_control::{Control, Limits, Parts};
 use manifold_delegate::{Delegate, DelegateConfig, MemorySpool};
 use manifold_model::DelegateId;
-use manifold_runtime::{Config, Delegates, Offer, Runtime, Origin, serve_delegate};
+use manifold_runtime::{Config, Delegates, Offer, Origin, Runtime, serve_delegate};
 use manifold_secrets::Key;
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
@@ -105,6 +105,9 @@ impl ServerSite {
             lock_queue_limit: 20,
             clock: Arc::new(move || time.now()),
             store_clock: None,
+            // Nothing gets so old in a run.
+            retention: Retention::default(),
+            traces: None,
         };
         Ok(Runtime::start(store, logs, control, delegates, config, shutdown.clone()).await?)
     }

@@ -20,7 +20,7 @@ use manifold_model::{
 use manifold_store::sqlite::SqliteStore;
 use manifold_store::{
     ApiKeyRow, Append, Appended, CatalogChange, CatalogRows, ClaimOffer, DelegateRow, DelegateTokenRow,
-    DocumentRevision, ExecutionFilter, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
+    DocumentRevision, ExecutionFilter, Gauges, Hint, InboxItem, Inboxed, Lease, NewExecution, Order, Page,
     PermitPlace, PermitRow, Result, SecretRow, Standing, Store, StoreError, TaskRow,
 };
 use tokio::sync::broadcast;
@@ -499,5 +499,13 @@ impl Store for Watched {
 
     async fn revoke_delegate_token(&self, id: &str) -> Result<()> {
         self.write("revoke_delegate_token", self.inner.revoke_delegate_token(id)).await
+    }
+
+    async fn gauges(&self) -> Result<Gauges> {
+        self.read("gauges", self.inner.gauges()).await
+    }
+
+    async fn prune_executions(&self, ended_before: Millis, limit: u32) -> Result<Vec<ExecutionId>> {
+        self.write("prune_executions", self.inner.prune_executions(ended_before, limit)).await
     }
 }
