@@ -30,6 +30,7 @@ use rusqlite::Connection;
 use tokio::sync::broadcast;
 
 pub use opening::OpenError;
+pub(crate) use opening::{FolderLock, look, newest_schema, open};
 
 use crate::clock::Clock;
 use crate::values::{count, from_json, int, misuse, to_json};
