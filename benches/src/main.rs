@@ -20,8 +20,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
-const USAGE: &str =
-    "usage: manifold-bench [legs [N] | ssh [N] | start | steps [N] | plan | kubernetes [N] | watches [N]]";
+const USAGE: &str = "usage: manifold-bench [legs [N] | ssh [N] | start | steps [N [postgres|URL]] | plan | kubernetes [N] | watches [N]]";
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -36,6 +35,7 @@ async fn main() -> Result<()> {
         ["start"] => start::measure(&binary()?).await,
         ["steps"] => steps::measure(steps::LEGS).await.map(drop),
         ["steps", count] => steps::measure(number(count)?).await.map(drop),
+        ["steps", count, address] => steps::measure_postgres(number(count)?, address).await.map(drop),
         ["kubernetes"] => kubernetes::measure(&binary()?, kubernetes::NAMESPACES).await,
         ["kubernetes", count] => kubernetes::measure(&binary()?, number(count)?).await,
         ["watches"] => watches::measure(&binary()?, watches::LEGS).await,

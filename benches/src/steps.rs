@@ -1,5 +1,5 @@
-//! The floor under P4 and P5: a bare loop of appends to the SQLite home. A step is one append: the last task ended, three events, the row, and
-//! the next task handed to the same holder.
+//! The floor under P4 and P5: a bare loop of appends to a home of the store. A step is one append: the last task ended, three events, the row,
+//! and the next task handed to the same holder.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +12,7 @@ use manifold_model::request::{Cause, ExecutionType};
 use manifold_model::task::{NoopTask, Payload, Task};
 use manifold_model::{ElementId, ExecutionId, LogId, PlanDigest, Status, TaskId};
 use manifold_store::clock::SystemClock;
+use manifold_store::postgres::PostgresStore;
 use manifold_store::sqlite::SqliteStore;
 use manifold_store::{Append, Lease, NewExecution, Store, leg_id, numbered};
 
@@ -34,21 +35,42 @@ pub struct Floor {
     pub cpu_a_step: f64,
 }
 
-/// Measures and prints.
+/// Batches at once on PostgreSQL: a server advances legs with two workers.
+const WORKERS: usize = 2;
+
+/// Measures SQLite and prints.
 pub async fn measure(legs: u32) -> Result<Floor> {
-    report::head(&format!("steps: {legs} legs x {STEPS} bare appends to SQLite"));
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("manifold.db");
     let store = Arc::new(SqliteStore::open(&path, Arc::new(SystemClock::default())).await?);
-    let ids = create_legs(&store, legs).await?;
+    measure_home(store, "SQLite", legs, 1).await
+}
+
+/// Measures PostgreSQL and prints: an empty database at this address, or, for `postgres` alone, a server started for it.
+pub async fn measure_postgres(legs: u32, address: &str) -> Result<Floor> {
+    let (mut started, mut url) = (None, address.to_owned());
+    if address == "postgres" {
+        let server = manifold_testkit::postgres::Postgres::start()?;
+        url = server.database()?;
+        started = Some(server);
+    }
+    let store = Arc::new(PostgresStore::open(&url).await?);
+    let floor = measure_home(store, "PostgreSQL", legs, WORKERS).await;
+    drop(started);
+    floor
+}
+
+async fn measure_home(store: Arc<dyn Store>, home: &str, legs: u32, workers: usize) -> Result<Floor> {
+    report::head(&format!("steps: {legs} legs x {STEPS} bare appends to {home}"));
+    let ids = create_legs(&*store, legs).await?;
     let server = store.join("bench", "bench").await?;
     let lease = store.lease(&server, &"bench".into()).await?;
     one_by_one(&store, &ids, &lease).await?;
-    in_batches(&store, &ids, &lease).await
+    in_batches(&store, &ids, &lease, workers).await
 }
 
 /// Each step a call of its own, as many at once as there are callers.
-async fn one_by_one(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease) -> Result<()> {
+async fn one_by_one(store: &Arc<dyn Store>, ids: &[ExecutionId], lease: &Lease) -> Result<()> {
     let (began, cpu) = (Instant::now(), process::cpu(std::process::id())?);
     let share = ids.len().div_ceil(CALLERS).max(1);
     let running: Vec<_> = ids
@@ -72,15 +94,33 @@ async fn one_by_one(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease
 }
 
 /// The steps of up to 256 legs in one call, as a server does that advances many legs at once.
-async fn in_batches(store: &Arc<SqliteStore>, ids: &[ExecutionId], lease: &Lease) -> Result<Floor> {
+async fn in_batches(
+    store: &Arc<dyn Store>,
+    ids: &[ExecutionId],
+    lease: &Lease,
+    workers: usize,
+) -> Result<Floor> {
     let (began, cpu) = (Instant::now(), process::cpu(std::process::id())?);
-    for step in STEPS..2 * STEPS {
-        for ids in ids.chunks(256) {
-            let appends = ids.iter().map(|id| step_of(id, step, lease)).collect();
-            for outcome in store.append_many(appends).await {
-                outcome?;
-            }
-        }
+    let share = ids.len().div_ceil(workers).max(1);
+    let running: Vec<_> = ids
+        .chunks(share)
+        .map(|ids| {
+            let (store, ids, lease) = (store.clone(), ids.to_vec(), lease.clone());
+            tokio::spawn(async move {
+                for step in STEPS..2 * STEPS {
+                    for ids in ids.chunks(256) {
+                        let appends = ids.iter().map(|id| step_of(id, step, &lease)).collect();
+                        for outcome in store.append_many(appends).await {
+                            outcome?;
+                        }
+                    }
+                }
+                Ok::<_, manifold_store::StoreError>(())
+            })
+        })
+        .collect();
+    for worker in running {
+        worker.await??;
     }
     told("in batches", ids.len(), began, cpu)
 }
@@ -133,7 +173,7 @@ fn task(id: TaskId) -> Task {
     }
 }
 
-async fn create_legs(store: &SqliteStore, legs: u32) -> Result<Vec<ExecutionId>> {
+async fn create_legs(store: &dyn Store, legs: u32) -> Result<Vec<ExecutionId>> {
     let parent = pipeline();
     let id = store.create_execution(parent.clone()).await?;
     let mut ids = Vec::new();

@@ -19,6 +19,7 @@ mod locks;
 mod records;
 mod tasks;
 mod timers;
+mod together;
 
 use std::sync::Arc;
 
@@ -53,6 +54,7 @@ where
     leases::run(&make).await;
     tasks::run(&make).await;
     timers::run(&make).await;
+    together::run(&make).await;
     locks::run(&make).await;
     constraints::run(&make).await;
     barriers::run(&make).await;

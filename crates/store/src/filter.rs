@@ -208,7 +208,7 @@ fn statuses(operator: Operator, values: &[String], named: fn(Status) -> &'static
         .filter(|status| passes(named(*status)))
         .map(|status| format!("'{}'", status.name()))
         .collect();
-    format!("e.status IN ({})", inner.join(", "))
+    if inner.is_empty() { NOTHING.to_owned() } else { format!("e.status IN ({})", inner.join(", ")) }
 }
 
 /// ORDER BY of an order; the homes do not agree where rows without a value stand, so it says so.

@@ -59,7 +59,7 @@ impl PostgresStore {
         let address = opening::Address::parse(url)?;
         address.prepare().await?;
         let connections = sessions::Connections::new(&address, connections)?;
-        Ok(Self { connections, hints: notify::Hints::start(address) })
+        Ok(Self { connections, hints: notify::Hints::start(address).await? })
     }
 }
 

@@ -190,6 +190,10 @@ async fn write_apart(writing: &mut Writing<'_>, steps: &[&Step<'_>]) -> Result<V
     let mut answers = Vec::new();
     for step in steps {
         let answer = apart(writing, &[step]).await?;
+        if answer.is_ok() {
+            // Savepoints that stay would nest, as deep as there are appends.
+            writing.db.batch("RELEASE SAVEPOINT piece").await?;
+        }
         answers.push(answer.map(|mut one| one.pop().unwrap_or_default()));
     }
     Ok(answers)
@@ -197,19 +201,18 @@ async fn write_apart(writing: &mut Writing<'_>, steps: &[&Step<'_>]) -> Result<V
 
 /// Writes steps behind a savepoint, undone together when one is refused. Fails itself when the whole transaction is lost.
 async fn apart(writing: &mut Writing<'_>, steps: &[&Step<'_>]) -> Result<Result<Vec<Appended>>> {
-    let mark = writing.mark();
-    writing.db.batch("SAVEPOINT piece").await?;
-    match write(writing, steps).await {
-        Ok(all) => {
-            writing.db.batch("RELEASE SAVEPOINT piece").await?;
-            Ok(Ok(all))
-        }
+    let (db, mark) = (writing.db, writing.mark());
+    // The savepoint is asked for first, and what is written goes right behind.
+    let (set, written) = futures::join!(db.batch("SAVEPOINT piece"), write(writing, steps));
+    set?;
+    match written {
         Err(error) if super::sessions::may_try_again(&error) => Err(error),
         Err(error) => {
             writing.forget_since(mark);
-            writing.db.roll_back_to("piece").await?;
+            db.roll_back_to("piece").await?;
             Ok(Err(error))
         }
+        Ok(all) => Ok(Ok(all)),
     }
 }
 

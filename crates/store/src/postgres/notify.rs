@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::opening::{Address, CONNECT};
+use super::opening::{Address, CONNECT, OpenError};
 use super::random;
 use crate::Hint;
 
@@ -56,15 +56,19 @@ struct Payload {
 }
 
 impl Hints {
-    /// Begins to listen and to send.
-    pub(super) fn start(address: Address) -> Self {
+    /// Begins to listen and to send; whoever subscribes after this misses nothing.
+    pub(super) async fn start(address: Address) -> Result<Self, OpenError> {
         let (local, _) = broadcast::channel(HINTS);
         let outbox = Arc::new(Outbox::default());
         let stop = CancellationToken::new();
         let ear = Ear { local: local.clone(), me: random::number() };
         let link = Link { address, ear, outbox: Arc::clone(&outbox) };
-        tokio::spawn(stop.clone().run_until_cancelled_owned(link.keep()));
-        Self { local, outbox, _stop: stop.drop_guard() }
+        let first = link
+            .connect()
+            .await
+            .map_err(|cause| OpenError::Unusable { place: link.address.place.clone(), cause })?;
+        tokio::spawn(stop.clone().run_until_cancelled_owned(link.keep(first)));
+        Ok(Self { local, outbox, _stop: stop.drop_guard() })
     }
 
     pub(super) fn subscribe(&self) -> broadcast::Receiver<Hint> {
@@ -123,46 +127,64 @@ struct Ear {
     me: u64,
 }
 
+type Failed = Box<dyn std::error::Error + Send + Sync>;
+
 impl Link {
-    /// Connects again and again.
-    async fn keep(self) {
-        let mut pause = PAUSE;
+    /// A connection that listens.
+    async fn connect(&self) -> Result<(Client, Driver), Failed> {
+        let connect = self.address.config.connect(self.address.tls.clone());
+        let (client, connection) = tokio::time::timeout(CONNECT, connect).await??;
+        let driver = Driver(tokio::spawn(drive(connection, self.ear.clone())));
+        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+        Ok((client, driver))
+    }
+
+    /// Serves the first connection, and connects again and again.
+    async fn keep(self, first: (Client, Driver)) {
+        let (mut client, mut driver) = first;
         loop {
-            match self.serve(&mut pause).await {
+            match self.serve(&client, &mut driver).await {
                 Ok(()) => {
                     tracing::warn!("the connection for hints between servers has ended; it is made anew")
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "no hints from other servers until the database is reached again");
+                    tracing::warn!(%error, "hints cannot be sent to other servers; the connection is made anew");
                 }
             }
+            drop(driver);
+            (client, driver) = self.connect_again().await;
+            // What was told while nobody listened here is lost.
+            self.ear.tell(Hint::Everything);
+        }
+    }
+
+    async fn connect_again(&self) -> (Client, Driver) {
+        let mut pause = PAUSE;
+        loop {
             let jitter = random::below(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
             tokio::time::sleep(pause + Duration::from_millis(jitter)).await;
+            match self.connect().await {
+                Ok(connected) => return connected,
+                Err(error) => tracing::debug!(%error, "no connection for hints yet"),
+            }
             pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
 
-    /// Listens and sends until the connection ends.
-    async fn serve(&self, pause: &mut Duration) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        let connect = self.address.config.connect(self.address.tls.clone());
-        let (client, connection) = tokio::time::timeout(CONNECT, connect).await??;
-        let mut driver = Driver(tokio::spawn(drive(connection, self.ear.clone())));
-        client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
-        *pause = PAUSE;
-        // What was told while nobody listened here is lost.
-        self.ear.tell(Hint::Everything);
+    /// Sends until the connection ends.
+    async fn serve(&self, client: &Client, driver: &mut Driver) -> Result<(), Failed> {
         loop {
             tokio::select! {
                 ended = &mut driver.0 => return Ok(ended?),
                 () = self.outbox.ready.notified() => {
                     tokio::time::sleep(GATHER).await;
-                    tokio::time::timeout(SEND, self.send(&client)).await??;
+                    tokio::time::timeout(SEND, self.send(client)).await??;
                 }
             }
         }
     }
 
-    async fn send(&self, client: &Client) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn send(&self, client: &Client) -> Result<(), Failed> {
         let hints = self.outbox.take();
         if hints.is_empty() {
             return Ok(());
@@ -271,8 +293,9 @@ mod tests {
     #[test]
     fn too_much_is_everything() {
         let all = payloads(1, hints(50_000)).unwrap();
-        assert_eq!(all.len(), 1);
-        assert_eq!(serde_json::from_str::<Payload>(&all[0]).unwrap().hints, [Hint::Everything]);
+        let told: Vec<_> =
+            all.iter().flat_map(|payload| serde_json::from_str::<Payload>(payload).unwrap().hints).collect();
+        assert_eq!(told, [Hint::Everything]);
         let outbox = Outbox::default();
         outbox.put(hints(GATHERED + 1));
         assert_eq!(outbox.take(), [Hint::Everything]);

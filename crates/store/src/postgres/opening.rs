@@ -18,9 +18,11 @@ pub(super) const CONNECT: Duration = Duration::from_secs(5);
 const UNHEARD: Duration = Duration::from_secs(15);
 /// After how long a silent connection is asked whether it is still there.
 const SILENT: Duration = Duration::from_secs(15);
-/// Limits of every connection: a statement, a wait for somebody else's lock, and a transaction in which nothing happens (a server that was
-/// stopped within one holds nobody up for longer).
-const LIMITS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s";
+/// Settings of every connection: limits for a statement, a wait for somebody else's lock, and a transaction in which nothing happens (a server
+/// that was stopped within one holds nobody up for longer). Plans are made for the tables as they are: one that is kept from when they were
+/// empty would read all of them when they are large. Statements are short, compiling them would take longer.
+const SETTINGS: &str = "-c statement_timeout=30s -c lock_timeout=10s -c idle_in_transaction_session_timeout=5s \
+     -c plan_cache_mode=force_custom_plan -c jit=off";
 /// Limits while the schema is brought up to date: one server does it, the others wait for it.
 const MIGRATION_LIMITS: &str =
     "SET statement_timeout = 0; SET lock_timeout = '300s'; SET idle_in_transaction_session_timeout = 0";
@@ -97,7 +99,7 @@ impl Address {
         let tls = tls::connector(config.get_ssl_mode())
             .map_err(|cause| OpenError::Unusable { place: place.clone(), cause })?;
         // What the address says itself comes last and holds.
-        let options = format!("{LIMITS} {}", config.get_options().unwrap_or_default());
+        let options = format!("{SETTINGS} {}", config.get_options().unwrap_or_default());
         config.options(options.trim());
         if config.get_application_name().is_none() {
             config.application_name("manifold");
