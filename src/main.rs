@@ -7,6 +7,7 @@ mod embedded;
 mod folder;
 mod seed;
 mod server;
+mod store;
 
 use std::process::ExitCode;
 
@@ -28,6 +29,8 @@ enum Command {
     Server(Box<config::ServerFlags>),
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
+    /// Look a store through, copy it, back it up or restore it; on the server's side
+    Store(store::StoreFlags),
     #[command(flatten)]
     Client(manifold_cli::Command),
 }
@@ -64,6 +67,7 @@ async fn run(command: Command) -> ExitCode {
             ended(serve(*flags).await)
         }
         Command::Demo(flags) => demo::run(flags).await,
+        Command::Store(flags) => store::run(flags).await,
         Command::Client(command) => manifold_cli::run(command, Manifold::command(), &embedded::offer()).await,
     }
 }

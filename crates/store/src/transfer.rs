@@ -74,7 +74,9 @@ pub enum TransferError {
     #[error("there is no store in {0}; name the server's --data folder or its --database-url")]
     Missing(String),
     /// Its schema is older than this Manifold.
-    #[error("the store has schema version {found}, this Manifold has {known}; start its server once, which brings the store up to date")]
+    #[error(
+        "the store has schema version {found}, this Manifold has {known}; start its server once, which brings the store up to date"
+    )]
     Older {
         /// Version found.
         found: i64,
@@ -82,7 +84,9 @@ pub enum TransferError {
         known: i64,
     },
     /// Servers run on it.
-    #[error("a server runs on it: node {node}; stop all servers first, or say --force when you know that it is gone")]
+    #[error(
+        "a server runs on it: node {node}; stop all servers first, or say --force when you know that it is gone"
+    )]
     Served {
         /// One of them.
         node: String,
@@ -94,7 +98,9 @@ pub enum TransferError {
         what: String,
     },
     /// What was copied is not what was read.
-    #[error("the copy differs in the table {table}; nothing was kept of it. Stop whatever writes to either side and copy again")]
+    #[error(
+        "the copy differs in the table {table}; nothing was kept of it. Stop whatever writes to either side and copy again"
+    )]
     Differs {
         /// First table that differs.
         table: &'static str,

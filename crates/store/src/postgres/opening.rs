@@ -263,5 +263,10 @@ mod tests {
 
 /// The newest schema version known.
 pub(crate) fn newest_schema() -> i64 {
-    migrations::runner().get_migrations().iter().map(|step| i64::from(step.version())).max().unwrap_or_default()
+    migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|step| i64::from(step.version()))
+        .max()
+        .unwrap_or_default()
 }

@@ -110,7 +110,12 @@ pub(crate) fn look(path: &Path) -> Result<Connection, OpenError> {
 
 /// The newest schema version known.
 pub(crate) fn newest_schema() -> i64 {
-    migrations::runner().get_migrations().iter().map(|step| i64::from(step.version())).max().unwrap_or_default()
+    migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|step| i64::from(step.version()))
+        .max()
+        .unwrap_or_default()
 }
 
 fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {

@@ -72,10 +72,10 @@ async fn image(folder: &Path, to: &Path) -> Result<()> {
     if !from.is_file() {
         return Err(TransferError::Missing(folder.display().to_string()));
     }
-    let name = to.to_str().map(str::to_owned).ok_or_else(|| StoreError::Broken {
-        action: "back up",
-        cause: "the path is not UTF-8".into(),
-    })?;
+    let name = to
+        .to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| StoreError::Broken { action: "back up", cause: "the path is not UTF-8".into() })?;
     blocking(move || {
         let db = sqlite::look(&from)?;
         db.execute("VACUUM INTO ?1", [&name])?;
@@ -101,13 +101,7 @@ async fn describe(folder: &Path, program: &str) -> Result<Archived> {
     })
 }
 
-fn write(
-    archived: &Archived,
-    database: &Path,
-    logs: Option<&Path>,
-    folder: &Path,
-    to: &Path,
-) -> Result<()> {
+fn write(archived: &Archived, database: &Path, logs: Option<&Path>, folder: &Path, to: &Path) -> Result<()> {
     let partial = tempfile::NamedTempFile::new_in(folder).map_err(file(folder))?;
     let fill = || -> io::Result<()> {
         let mut packed = zstd::Encoder::new(BufWriter::new(partial.as_file()), LEVEL)?;
@@ -135,12 +129,22 @@ fn write(
 
 type Sums = BTreeMap<String, String>;
 
-fn add_bytes<W: Write>(archive: &mut tar::Builder<W>, sums: &mut Sums, name: &str, bytes: &[u8]) -> io::Result<()> {
+fn add_bytes<W: Write>(
+    archive: &mut tar::Builder<W>,
+    sums: &mut Sums,
+    name: &str,
+    bytes: &[u8],
+) -> io::Result<()> {
     add(archive, sums, name, bytes.len() as u64, bytes)
 }
 
 /// Adds a file as long as it is now: a log may grow meanwhile.
-fn add_file<W: Write>(archive: &mut tar::Builder<W>, sums: &mut Sums, name: &str, path: &Path) -> io::Result<()> {
+fn add_file<W: Write>(
+    archive: &mut tar::Builder<W>,
+    sums: &mut Sums,
+    name: &str,
+    path: &Path,
+) -> io::Result<()> {
     let opened = match File::open(path) {
         Ok(opened) => opened,
         // A log whose time was over.
@@ -151,7 +155,12 @@ fn add_file<W: Write>(archive: &mut tar::Builder<W>, sums: &mut Sums, name: &str
     add(archive, sums, name, length, BufReader::new(opened).take(length))
 }
 
-fn add_folder<W: Write>(archive: &mut tar::Builder<W>, sums: &mut Sums, name: &str, path: &Path) -> io::Result<()> {
+fn add_folder<W: Write>(
+    archive: &mut tar::Builder<W>,
+    sums: &mut Sums,
+    name: &str,
+    path: &Path,
+) -> io::Result<()> {
     let mut entries = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {

@@ -68,10 +68,7 @@ pub struct Found {
 ///
 /// # Errors
 /// There is no store, it has another schema, or it cannot be reached. Damage is no error but a complaint.
-pub async fn check(
-    place: &Place,
-    look: &mut (dyn FnMut(&Found) -> Vec<String> + Send),
-) -> Result<Checked> {
+pub async fn check(place: &Place, look: &mut (dyn FnMut(&Found) -> Vec<String> + Send)) -> Result<Checked> {
     let mut checked = Checked::default();
     if let Place::Folder(folder) = place {
         for damage in damages(folder).await? {
@@ -108,8 +105,7 @@ async fn damages(folder: &Path) -> Result<Vec<String>> {
         return Err(TransferError::Missing(folder.display().to_string()));
     }
     blocking(move || {
-        let flags =
-            rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let found = rusqlite::Connection::open_with_flags(&path, flags).and_then(|db| {
             let mut statement = db.prepare(&format!("PRAGMA integrity_check({DAMAGES})"))?;
             let found = statement.query_map([], |row| row.get::<_, String>(0))?;
@@ -145,7 +141,8 @@ async fn check_execution(
     row.state.seq = count(seq.number());
     row.resumed_by = Some(resumed_by.text()).filter(|id| !id.is_empty()).map(ExecutionId::from);
     if row.state.status.name() != status.text() || row.state.status.is_final() != (ended.number() != 0) {
-        checked.complain(id, format!("its row says {}, its column {}", row.state.status.name(), status.text()));
+        checked
+            .complain(id, format!("its row says {}, its column {}", row.state.status.name(), status.text()));
     }
     let Some(events) = journal(side, number, id, &row, checked).await? else { return Ok(()) };
     let digest = Value::Text(row.plan.to_string());

@@ -26,7 +26,8 @@ const BATCHES: usize = 4;
 /// The cursor of [`Side::read`] on PostgreSQL.
 const CURSOR: &str = "transfer";
 /// Limits of a transfer: it takes as long as it takes, but does not wait long for somebody who holds a table.
-const LIMITS: &str = "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '10s'";
+const LIMITS: &str =
+    "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '10s'";
 
 /// A value on its way.
 #[derive(Clone, PartialEq, Debug)]
@@ -95,12 +96,14 @@ impl Side {
     async fn refuse_older(&self, known: i64) -> Result<()> {
         if self.is_postgres() {
             let there = "SELECT to_regclass('refinery_schema_history') IS NOT NULL";
-            if self.rows(there, &[]).await?.first().and_then(|row| row.first()).map_or(0, Value::number) == 0 {
+            if self.rows(there, &[]).await?.first().and_then(|row| row.first()).map_or(0, Value::number) == 0
+            {
                 return Err(TransferError::Missing("the database".to_owned()));
             }
         }
         let version = "SELECT CAST(max(version) AS BIGINT) FROM refinery_schema_history";
-        let found = self.rows(version, &[]).await?.first().and_then(|row| row.first()).map_or(0, Value::number);
+        let found =
+            self.rows(version, &[]).await?.first().and_then(|row| row.first()).map_or(0, Value::number);
         if found < known { Err(TransferError::Older { found, known }) } else { Ok(()) }
     }
 
@@ -156,9 +159,7 @@ impl Side {
 
     async fn database(url: &str) -> Result<Self> {
         let client = Address::parse(url)?.connect().await?;
-        client
-            .batch_execute(&format!("{LIMITS}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"))
-            .await?;
+        client.batch_execute(&format!("{LIMITS}; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")).await?;
         Ok(Self::Database { client })
     }
 
@@ -223,10 +224,8 @@ impl Side {
         match self {
             Self::Folder { db, .. } => {
                 let (db, sql) = (Arc::clone(db), sql.to_owned());
-                blocking(move || {
-                    Ok(db.lock().unwrap_or_else(PoisonError::into_inner).execute_batch(&sql)?)
-                })
-                .await
+                blocking(move || Ok(db.lock().unwrap_or_else(PoisonError::into_inner).execute_batch(&sql)?))
+                    .await
             }
             Self::Database { client } => Ok(client.batch_execute(sql).await?),
         }

@@ -105,10 +105,7 @@ pub(super) const NOT_COPIED: [&str; 3] = ["leases", "servers", "refinery_schema_
 
 /// All of them.
 pub(super) const TABLES: &[Table] = &[
-    Table {
-        only: Some("name <> 'ticket'"),
-        ..table("counters", &[text("name"), number("value")], "name")
-    },
+    Table { only: Some("name <> 'ticket'"), ..table("counters", &[text("name"), number("value")], "name") },
     table(
         "catalog_revisions",
         &[number("revision"), text("author"), text("source"), text("reason"), number("at")],
@@ -179,11 +176,7 @@ pub(super) const TABLES: &[Table] = &[
     table("execution_rows", &[number("execution"), bytes("body")], "execution"),
     table("execution_services", &[number("execution"), text("service")], "execution, service"),
     table("idempotency", &[text("key"), text("execution")], "key"),
-    table(
-        "journal",
-        &[number("execution"), number("last_seq"), bytes("events")],
-        "execution, last_seq",
-    ),
+    table("journal", &[number("execution"), number("last_seq"), bytes("events")], "execution, last_seq"),
     Table {
         // That completions are there is a row on SQLite alone.
         only_sqlite: Some("completes = 0"),
@@ -205,11 +198,7 @@ pub(super) const TABLES: &[Table] = &[
         "deployments_number_seq",
     ),
     table("timers", &[number("execution"), text("key"), number("due")], "execution, key"),
-    table(
-        "locks",
-        &[number("execution"), text("key"), number("ticket"), truth("granted")],
-        "execution, key",
-    ),
+    table("locks", &[number("execution"), text("key"), number("ticket"), truth("granted")], "execution, key"),
     table(
         "barriers",
         &[
