@@ -23,6 +23,7 @@ mod site;
 mod sources;
 mod ssh;
 mod statuses;
+mod store;
 mod story;
 mod strategies;
 mod tree;

@@ -294,3 +294,36 @@ const TASK: &[Column] = &[
     ),
     truth("on_delegate"),
 ];
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    #[test]
+    fn every_table_and_every_column_is_copied() {
+        let folder = tempfile::tempdir().unwrap();
+        let (_lock, db) = crate::sqlite::open(&folder.path().join("manifold.db")).unwrap();
+        let mut tables = db
+            .prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+            .unwrap();
+        let tables: Vec<String> =
+            tables.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+        for name in tables.iter().filter(|name| !NOT_COPIED.contains(&name.as_str())) {
+            let table = TABLES.iter().find(|table| table.name == name);
+            let table = table.unwrap_or_else(|| panic!("the table {name} is not copied"));
+            let mut columns = db.prepare(&format!("SELECT name FROM pragma_table_info('{name}')")).unwrap();
+            let columns: Vec<String> =
+                columns.query_map([], |row| row.get(0)).unwrap().collect::<rusqlite::Result<_>>().unwrap();
+            for column in columns {
+                // Each home has these by itself.
+                let own = matches!(
+                    (name.as_str(), column.as_str()),
+                    ("journal", "number") | ("inbox", "completes")
+                );
+                let copied = table.columns.iter().any(|known| known.name == column);
+                assert!(own || copied, "the column {column} of {name} is not copied");
+            }
+        }
+    }
+}
