@@ -12,6 +12,7 @@ mod folder;
 mod node;
 mod seed;
 mod server;
+mod store;
 mod telemetry;
 mod tls;
 
@@ -42,6 +43,8 @@ enum Command {
     },
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
+    /// Look a store through, copy it, back it up or restore it; on the server's side
+    Store(store::StoreFlags),
     #[command(flatten)]
     Client(manifold_cli::Command),
 }
@@ -86,6 +89,7 @@ async fn run(command: Command) -> ExitCode {
             )
             .exit(),
         Command::Demo(flags) => demo::run(flags).await,
+        Command::Store(flags) => store::run(flags).await,
         Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
     }
 }

@@ -26,6 +26,7 @@ mod site;
 mod sources;
 mod ssh;
 mod statuses;
+mod store;
 mod story;
 mod strategies;
 mod tree;

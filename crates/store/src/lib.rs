@@ -7,6 +7,7 @@ mod filter;
 pub mod logs;
 pub mod postgres;
 pub mod sqlite;
+pub mod transfer;
 mod values;
 
 use std::collections::BTreeMap;

@@ -36,6 +36,7 @@ use crate::logs::LogStore;
 use crate::values::{count, from_json, int, misuse, small, to_json};
 
 pub use opening::OpenError;
+pub(crate) use opening::{Address, newest_schema};
 
 /// Connections of one server, when nobody says how many.
 const CONNECTIONS: usize = 16;

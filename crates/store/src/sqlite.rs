@@ -34,6 +34,7 @@ use tokio::sync::broadcast;
 
 pub use image::{Census, Image};
 pub use opening::OpenError;
+pub(crate) use opening::{FolderLock, look, newest_schema, open};
 
 use crate::clock::Clock;
 use crate::values::{count, from_json, int, misuse, to_json};

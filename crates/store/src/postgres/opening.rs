@@ -81,7 +81,7 @@ impl OpenError {
 
 /// A database and how to reach it.
 #[derive(Clone)]
-pub(super) struct Address {
+pub(crate) struct Address {
     pub(super) config: Config,
     pub(super) tls: MakeRustlsConnect,
     /// For messages: host and database, no password.
@@ -90,7 +90,7 @@ pub(super) struct Address {
 
 impl Address {
     /// Reads `postgres://user:password@host:port/database?sslmode=…`, or `host=… dbname=…`.
-    pub(super) fn parse(url: &str) -> Result<Self, OpenError> {
+    pub(crate) fn parse(url: &str) -> Result<Self, OpenError> {
         let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| OpenError::Unusable {
             place: "the address of the database".to_owned(),
             cause: Box::new(error),
@@ -111,6 +111,15 @@ impl Address {
         Ok(Self { config, tls, place })
     }
 
+    /// A connection of its own; it ends with its client.
+    pub(crate) async fn connect(&self) -> Result<Client, OpenError> {
+        let (client, connection) =
+            self.config.connect(self.tls.clone()).await.map_err(|error| self.unusable(error))?;
+        // What goes wrong on it is the answer to the next statement.
+        tokio::spawn(async move { connection.await.ok() });
+        Ok(client)
+    }
+
     fn unusable(&self, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> OpenError {
         OpenError::Unusable { place: self.place.clone(), cause: error.into() }
     }
@@ -120,7 +129,7 @@ impl Address {
     }
 
     /// Brings the schema up to date. Of servers that start at once one does it and the others find it done.
-    pub(super) async fn prepare(&self) -> Result<(), OpenError> {
+    pub(crate) async fn prepare(&self) -> Result<(), OpenError> {
         let (mut client, connection) =
             self.config.connect(self.tls.clone()).await.map_err(|error| self.unusable(error))?;
         let driven = tokio::spawn(connection);
@@ -250,4 +259,14 @@ mod tests {
         assert!(options.ends_with("-c lock_timeout=1s"), "{options}");
         assert_eq!(address.place, "database manifold on db.example");
     }
+}
+
+/// The newest schema version known.
+pub(crate) fn newest_schema() -> i64 {
+    migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|step| i64::from(step.version()))
+        .max()
+        .unwrap_or_default()
 }

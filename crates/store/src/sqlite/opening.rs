@@ -4,7 +4,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use manifold_model::{Code, code};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::prepare_connection;
 
@@ -76,10 +76,10 @@ impl OpenError {
 }
 
 /// The exclusive lock on the folder; let go when dropped, and by the system when the process dies.
-pub(super) struct FolderLock(#[expect(dead_code, reason = "held, never read")] File);
+pub(crate) struct FolderLock(#[expect(dead_code, reason = "held, never read")] File);
 
 /// Opens the database for writing, its schema up to date.
-pub(super) fn open(path: &Path) -> Result<(FolderLock, Connection), OpenError> {
+pub(crate) fn open(path: &Path) -> Result<(FolderLock, Connection), OpenError> {
     let lock = lock_folder(path.parent().unwrap_or(Path::new(".")))?;
     let unusable =
         |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), cause: Box::new(error) };
@@ -109,6 +109,27 @@ pub(super) fn in_memory() -> Result<Connection, OpenError> {
     Ok(db)
 }
 
+/// Opens a database that a server may have open, to read from; nothing about it is changed.
+pub(crate) fn look(path: &Path) -> Result<Connection, OpenError> {
+    let unusable =
+        |error: rusqlite::Error| OpenError::Unusable { path: path.to_owned(), cause: Box::new(error) };
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags).map_err(unusable)?;
+    prepare_connection(&db).map_err(unusable)?;
+    refuse_strangers(&db, path)?;
+    Ok(db)
+}
+
+/// The newest schema version known.
+pub(crate) fn newest_schema() -> i64 {
+    migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|step| i64::from(step.version()))
+        .max()
+        .unwrap_or_default()
+}
+
 fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
     let unusable = |error| OpenError::Unusable { path: folder.to_owned(), cause: Box::new(error) };
     fs::create_dir_all(folder).map_err(unusable)?;
@@ -126,7 +147,7 @@ fn lock_folder(folder: &Path) -> Result<FolderLock, OpenError> {
 }
 
 /// The database holds sealed secrets and hashes of keys: for its owner alone.
-pub(super) fn private(path: &Path) -> Result<(), OpenError> {
+pub(crate) fn private(path: &Path) -> Result<(), OpenError> {
     use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o600))
         .map_err(|error| OpenError::Unusable { path: path.to_owned(), cause: Box::new(error) })
@@ -155,8 +176,8 @@ fn refuse_strangers(db: &Connection, path: &Path) -> Result<(), OpenError> {
     let version: Option<i64> = db
         .query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
         .map_err(damaged)?;
-    let known = migrations::runner().get_migrations().iter().map(|step| i64::from(step.version())).max();
-    if let (Some(version), Some(known)) = (version, known)
+    let known = newest_schema();
+    if let Some(version) = version
         && version > known
     {
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known });
