@@ -206,7 +206,12 @@ impl Delegates {
         if may.len() > 1 {
             self.rotate(&mut may);
             if let Some(target) = task.target() {
-                may.sort_by_cached_key(|one| self.reach.rank(&one.id, &target, now));
+                let rank = |one: &&Arc<Connection>| self.reach.rank(&one.id, &target, now);
+                may.sort_by_cached_key(rank);
+                // One that did not reach it gets it only when the others did not either.
+                if may.first().is_some_and(|best| rank(best) != Rank::Missed) {
+                    may.retain(|one| rank(one) != Rank::Missed);
+                }
             }
         }
         if let Some(connection) = may.iter().find(|connection| connection.take_place()) {
