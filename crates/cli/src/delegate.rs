@@ -134,13 +134,12 @@ struct ScopeAddFlags {
 }
 
 #[derive(Args, Clone, Debug)]
-#[group(id = "which", required = true, multiple = true, args = ["include", "exclude", "clear"])]
 struct ScopeAttachFlags {
     /// Id of the delegate, or a name that only one has
     #[arg(allow_hyphen_values = true)]
     delegate: String,
     /// It is used only for what lies in one of these scopes; may be given several times
-    #[arg(long, value_name = "SCOPE")]
+    #[arg(long, value_name = "SCOPE", required_unless_present_any = ["exclude", "clear"])]
     include: Vec<String>,
     /// It is used for nothing that lies in one of these scopes; may be given several times
     #[arg(long, value_name = "SCOPE")]
