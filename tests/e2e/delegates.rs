@@ -56,7 +56,8 @@ async fn log_of(server: &Server, execution: &str) -> Vec<String> {
     for step in steps["execution"]["steps"].as_array().into_iter().flatten() {
         for task in step["tasks"].as_array().into_iter().flatten() {
             let path = format!("/api/executions/{}/logs/{}", legs[0].id, task["logId"].as_str().unwrap());
-            let text = server.request(reqwest::Method::GET, &path).send().await.unwrap().text().await.unwrap();
+            let text =
+                server.request(reqwest::Method::GET, &path).send().await.unwrap().text().await.unwrap();
             for line in text.lines() {
                 let line: Value = serde_json::from_str(line).unwrap();
                 lines.push(line["text"].as_str().unwrap_or_default().to_owned());
@@ -130,7 +131,8 @@ async fn a_deployment_to_hosts_goes_through_a_delegate_over_tls() {
         std::fs::write(&path, text).unwrap();
         path.to_string_lossy().into_owned()
     };
-    let (ca, certificate, key) = (file("ca", authority.pem()), file("certificate", &certificate), file("key", &key));
+    let (ca, certificate, key) =
+        (file("ca", authority.pem()), file("certificate", &certificate), file("key", &key));
     let fleet = Fleet::start(2).unwrap();
     let arguments = ["--no-delegate", "--tls-cert", &certificate, "--tls-key", &key];
     let server = Server::start_trusted(BINARY, &arguments, &[], Some(Path::new(&ca))).await.unwrap();
@@ -138,9 +140,11 @@ async fn a_deployment_to_hosts_goes_through_a_delegate_over_tls() {
     // Whoever does not know the authority says nothing, not even its token.
     let token = token(&server, "early", &[]).await.unwrap();
     let stranger = RemoteDelegate::start(BINARY, &server, "stranger", Some(&token), &[]).unwrap();
-    until("the certificate is refused", SOON, async || Ok(stranger.log().contains("ertificate").then_some(())))
-        .await
-        .unwrap();
+    until("the certificate is refused", SOON, async || {
+        Ok(stranger.log().contains("ertificate").then_some(()))
+    })
+    .await
+    .unwrap();
     deploys(&server, &fleet, &["--ca-file", &ca]).await;
 }
 
@@ -183,7 +187,9 @@ async fn an_outcome_without_a_server_is_delivered_later() {
     let execution = deploy(&server, "App", "pipe", "i0").await.unwrap();
     said(&ledger, "start").await;
     server.kill().await.unwrap();
-    until("the outcome is spooled", SOON, async || Ok((delegate.spooled() == 1).then_some(()))).await.unwrap();
+    until("the outcome is spooled", SOON, async || Ok((delegate.spooled() == 1).then_some(())))
+        .await
+        .unwrap();
     delegate.kill().await.unwrap();
     std::fs::remove_dir_all(delegate.folder().join("attempts")).unwrap();
     delegate.start_again().unwrap();
@@ -215,7 +221,9 @@ async fn a_delegate_works_once_it_is_approved() {
     let server = Server::start(BINARY, &["--no-delegate"]).await.unwrap();
     let token = token(&server, "asks", &["--approval-required"]).await.unwrap();
     let mut one = RemoteDelegate::start(BINARY, &server, "one", Some(&token), &[]).unwrap();
-    until("it waits", SOON, async || Ok(one.log().contains("waits for approval").then_some(()))).await.unwrap();
+    until("it waits", SOON, async || Ok(one.log().contains("waits for approval").then_some(())))
+        .await
+        .unwrap();
     let (code, out, err) = server.cli(&["delegate", "approve", "one"]).await.unwrap();
     assert_eq!(code, 0, "{out}{err}");
     one.ready().await.unwrap();
@@ -278,14 +286,17 @@ async fn lies_are_refused_and_others_work_on() {
         ..Hello::default()
     };
     for versions in [&[99][..], &[1]] {
-        let FromServer::Refused(failure) = Liar::new(&server).await.hello(hello(versions, &identity)).await else {
+        let FromServer::Refused(failure) = Liar::new(&server).await.hello(hello(versions, &identity)).await
+        else {
             panic!("no refusal")
         };
         assert_eq!(failure.code.to_string(), "DELEGATE_VERSION_UNSUPPORTED");
     }
     // A proof for the nonce of another connection, and somebody else's id.
     let mut first = Liar::new(&server).await;
-    let FromServer::Challenge(old) = first.hello(hello(&[2], &identity)).await else { panic!("no challenge") };
+    let FromServer::Challenge(old) = first.hello(hello(&[2], &identity)).await else {
+        panic!("no challenge")
+    };
     let other = Identity::generate().unwrap();
     for (claimed, replays) in [(&identity, true), (&other, false)] {
         let mut liar = Liar::new(&server).await;
@@ -293,10 +304,8 @@ async fn lies_are_refused_and_others_work_on() {
         let FromServer::Challenge(new) = liar.hello(said).await else { panic!("no challenge") };
         assert_ne!(old.nonce, new.nonce);
         let nonce = if replays { &old.nonce } else { &new.nonce };
-        let proof = Proof {
-            signature: identity.prove(nonce, "liar"),
-            token: Some(Sensitive::new(token.trim())),
-        };
+        let proof =
+            Proof { signature: identity.prove(nonce, "liar"), token: Some(Sensitive::new(token.trim())) };
         liar.send.send(&FromDelegate::Proof(proof)).await.unwrap();
         assert_eq!(liar.refused().await, "DELEGATE_PROOF_INVALID");
     }

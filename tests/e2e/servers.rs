@@ -33,7 +33,8 @@ async fn running() -> (Site, String) {
     let key = folder.path().join("key").to_string_lossy().into_owned();
     let start = |_| {
         let arguments =
-            ["--enable-test-kinds", "--delegate", "--database-url", &database, "--key-file", &key].map(String::from);
+            ["--enable-test-kinds", "--delegate", "--database-url", &database, "--key-file", &key]
+                .map(String::from);
         async move {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             Server::start(BINARY, &arguments).await.unwrap()
@@ -43,10 +44,8 @@ async fn running() -> (Site, String) {
     let steps: Vec<_> = (0..STEPS)
         .map(|number| step("NOOP", &format!("noop {number}"), &json!({ "durationMs": 400 })))
         .collect();
-    let scene = Scene::new("App")
-        .nowhere(LEGS)
-        .workflow("wf", &Flow::default().steps(&steps))
-        .pipeline("pipe", "wf");
+    let scene =
+        Scene::new("App").nowhere(LEGS).workflow("wf", &Flow::default().steps(&steps)).pipeline("pipe", "wf");
     scene.import(&servers[0]).await.unwrap();
     let on: Vec<String> = (0..LEGS).map(|leg| format!("i{leg}")).collect();
     let execution = deploy(&servers[1], "App", "pipe", &on.join(",")).await.unwrap();
