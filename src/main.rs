@@ -34,19 +34,23 @@ enum Command {
     /// Run the server
     Server(Box<config::ServerFlags>),
     /// Run a delegate, which does a server's work near the infrastructure; or see to delegates and the tokens with which they join
-    #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-    Delegate {
-        #[command(subcommand)]
-        verb: Option<manifold_cli::DelegateCommand>,
-        #[command(flatten)]
-        run: Option<Box<delegate::DelegateFlags>>,
-    },
+    Delegate(Box<DelegateCommand>),
     /// Run a server and two deployments of an application: to an SSH fleet of its own, or to Kubernetes clusters that you have
     Demo(demo::DemoFlags),
     /// Look a store through, copy it, back it up or restore it; on the server's side
     Store(store::StoreFlags),
     #[command(flatten)]
     Client(manifold_cli::Command),
+}
+
+/// `manifold delegate` with a verb, or without one.
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct DelegateCommand {
+    #[command(subcommand)]
+    verb: Option<manifold_cli::DelegateCommand>,
+    #[command(flatten)]
+    run: Option<delegate::DelegateFlags>,
 }
 
 /// Exit code of a start that was refused (`design.md` 9).
@@ -77,20 +81,27 @@ fn main() -> ExitCode {
 async fn run(command: Command) -> ExitCode {
     match command {
         Command::Server(flags) => ended(serve(*flags).await),
-        Command::Delegate { verb: Some(verb), .. } => manifold_cli::run_delegate(verb).await,
-        Command::Delegate { verb: None, run: Some(flags) } => {
+        Command::Delegate(command) => delegate(*command).await,
+        Command::Demo(flags) => demo::run(flags).await,
+        Command::Store(flags) => store::run(flags).await,
+        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
+    }
+}
+
+/// Sees to delegates, or runs one.
+async fn delegate(command: DelegateCommand) -> ExitCode {
+    match command {
+        DelegateCommand { verb: Some(verb), .. } => manifold_cli::run_delegate(verb).await,
+        DelegateCommand { verb: None, run: Some(flags) } => {
             telemetry::log_to_stderr(flags.log_format);
-            ended(delegate::run(*flags).await)
+            ended(delegate::run(flags).await)
         }
-        Command::Delegate { verb: None, run: None } => Manifold::command()
+        DelegateCommand { verb: None, run: None } => Manifold::command()
             .error(
                 clap::error::ErrorKind::MissingRequiredArgument,
                 "give --server, --name and --data, or a verb",
             )
             .exit(),
-        Command::Demo(flags) => demo::run(flags).await,
-        Command::Store(flags) => store::run(flags).await,
-        Command::Client(command) => manifold_cli::run(command, Manifold::command(), &drivers::offer()).await,
     }
 }
 
