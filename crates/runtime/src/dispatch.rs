@@ -58,7 +58,11 @@ async fn claim_all(shared: &Shared) -> manifold_store::Result<()> {
                     // Its lease is gone: so is what it could take.
                     shared.delegates.end(connection.lease.fence);
                 }
-                Err(error) => return Err(error),
+                Err(error) => {
+                    // It may have been done and only its answer lost: then the tasks come back with the lease.
+                    shared.delegates.end(connection.lease.fence);
+                    return Err(error);
+                }
             }
         }
         connections = more;

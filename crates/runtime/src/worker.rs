@@ -346,6 +346,13 @@ impl Worker {
             Err(error) => error,
         };
         self.held.remove(&step.execution);
+        // A store that broke may have committed before its answer was lost: then these tasks are leased and were never sent. With the connections
+        // end their leases, and whoever takes the tasks looks first.
+        if matches!(error, StoreError::Broken { .. }) {
+            for hand_over in &step.prepared.hand_overs {
+                self.shared.delegates.end(hand_over.connection.lease.fence);
+            }
+        }
         step.prepared.give_up();
         match error {
             // The delegates connect anew and bring their outcomes again.
