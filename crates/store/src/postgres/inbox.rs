@@ -14,12 +14,16 @@ use crate::{InboxItem, Inboxed, Result};
 /// Number of the item that says that completions are there: after all others.
 const COMPLETIONS: u64 = i64::MAX as u64;
 
-/// Puts an item for the execution with this number.
+/// Puts an item for the execution with this number; one that has ended takes nothing any more, and nothing is left lying for it.
 pub(super) async fn put(writing: &mut Writing<'_>, execution: i64, id: &str, item: &InboxItem) -> Result<()> {
     if !matches!(item, InboxItem::Completions {}) {
         writing
             .db
-            .run("INSERT INTO inbox (execution, item) VALUES ($1, $2)", &[&execution, &to_json(item)?])
+            .run(
+                "INSERT INTO inbox (execution, item) SELECT $1, $2 \
+                 WHERE EXISTS (SELECT 1 FROM executions WHERE number = $1 AND NOT final)",
+                &[&execution, &to_json(item)?],
+            )
             .await?;
     }
     writing.hint_inbox(id);
@@ -52,7 +56,9 @@ pub(super) async fn send_all(writing: &mut Writing<'_>, items: &[(&ExecutionId, 
 /// Puts items of executions by number, in their order.
 pub(super) async fn put_all(db: &Db<'_>, executions: &[i64], items: &[Vec<u8>]) -> Result<()> {
     db.run(
-        "INSERT INTO inbox (execution, item) SELECT * FROM unnest($1::bigint[], $2::bytea[])",
+        "INSERT INTO inbox (execution, item) SELECT put.execution, put.item \
+         FROM unnest($1::bigint[], $2::bytea[]) WITH ORDINALITY AS put(execution, item, place) \
+         JOIN executions e ON e.number = put.execution WHERE NOT e.final ORDER BY put.place",
         &[&executions, &items],
     )
     .await?;
