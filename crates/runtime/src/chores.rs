@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use manifold_model::crash::{self, Point};
 use manifold_model::task::Outcome;
 use manifold_model::{Failure, FailureClass, Millis, code};
 use manifold_store::{Hint, InboxItem};
@@ -62,8 +63,14 @@ async fn timers(shared: Arc<Shared>) {
     loop {
         let now = shared.now();
         if due.is_none_or(|due| due <= now) {
+            if due.is_some() {
+                crash::point(Point::TimerDue);
+            }
             due = match shared.store.fire_timers(now, SWEEP_LIMIT).await {
                 Ok((executions, next)) => {
+                    if !executions.is_empty() {
+                        crash::point(Point::TimerFired);
+                    }
                     executions.iter().for_each(|execution| shared.workers.wake(execution));
                     next
                 }
@@ -150,6 +157,7 @@ async fn renew(shared: Arc<Shared>) {
         if let Err(error) = shared.store.renew(&shared.lease).await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot keep the server's lease");
         }
+        crash::point(Point::LeaseRenewed);
         tokio::select! {
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(RENEW) => {}

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use manifold_model::crash::{self, Point};
+
 use crate::Shared;
 use crate::delegates::{Connection, Send as Order};
 use crate::worker::Message;
@@ -55,7 +57,11 @@ async fn claim_all(shared: &Shared) -> manifold_store::Result<()> {
 }
 
 async fn claim(shared: &Shared, connection: &Arc<Connection>, places: u32) -> manifold_store::Result<u32> {
+    crash::point(Point::BeforeClaim);
     let rows = shared.store.claim(&connection.lease, &connection.offer(places)).await?;
+    if !rows.is_empty() {
+        crash::point(Point::AfterClaim);
+    }
     let taken = u32::try_from(rows.len()).unwrap_or(places);
     for row in rows {
         if shared.delegates.was_untaken(&row.task.id)

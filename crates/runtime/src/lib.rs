@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_control::Control;
+use manifold_model::crash::{self, Point};
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
 use tokio_util::sync::CancellationToken;
@@ -89,6 +90,7 @@ impl Runtime {
         shutdown: CancellationToken,
     ) -> manifold_store::Result<Self> {
         let lease = store.join(&config.node, env!("CARGO_PKG_VERSION")).await?;
+        crash::point(Point::ServerLeased);
         let (workers, receivers) = worker::Workers::new(config.workers.max(1));
         let shared = Arc::new(Shared {
             store,
@@ -109,6 +111,7 @@ impl Runtime {
         for execution in shared.store.unfinished().await? {
             shared.workers.wake(&execution);
         }
+        crash::point(Point::UnfinishedWoken);
         tracker.close();
         Ok(Self { shared, tracker })
     }

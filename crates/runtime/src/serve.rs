@@ -7,6 +7,7 @@ use manifold_link::{
     Answer, Ask, FromDelegate, FromServer, Hello, LinkError, LogChunk, Receiver, Request, Sender, TaskFrame,
     TaskOutcome, Welcome, limits, negotiate, server_end,
 };
+use manifold_model::crash::{self, Point};
 use manifold_model::delegate::{Announced, DelegateStatus, Scopes};
 use manifold_model::task::Task;
 use manifold_model::{DelegateId, Failure, FailureClass, Millis, code};
@@ -44,6 +45,7 @@ where
     };
     let id = hello.delegate.clone().unwrap_or_else(|| DelegateId::derived(&["delegate", &hello.name]));
     let lease = shared.store.lease(&shared.lease, &id).await?;
+    crash::point(Point::DelegateLeased);
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
     shared.store.enrol(row(&id, &hello, shared.now())).await?;
@@ -116,15 +118,31 @@ async fn write(
     mut orders: mpsc::UnboundedReceiver<Order>,
 ) -> Result<(), LinkError> {
     let mut batch = Vec::with_capacity(WRITES);
+    // Points of what is written and not flushed yet.
+    let mut unflushed = Vec::new();
     while orders.recv_many(&mut batch, WRITES).await > 0 {
         for order in batch.drain(..) {
+            if let Some((before, after)) = points(&order) {
+                crash::point(before);
+                unflushed.push(after);
+            }
             send.feed(&frame(order)).await?;
         }
         if orders.is_empty() {
             send.flush().await?;
+            unflushed.drain(..).for_each(crash::point);
         }
     }
     Ok(())
+}
+
+/// The points before and after an order is sent.
+fn points(order: &Order) -> Option<(Point, Point)> {
+    match order {
+        Order::Task(..) => Some((Point::BeforeHandOver, Point::AfterHandOver)),
+        Order::Ack(_) => Some((Point::BeforeAcknowledge, Point::AfterAcknowledge)),
+        _ => None,
+    }
 }
 
 fn frame(order: Order) -> FromServer {
@@ -178,6 +196,7 @@ async fn read(
 }
 
 async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended: TaskOutcome) {
+    crash::point(Point::OutcomeReceived);
     let TaskOutcome { task, lease, outcome } = ended;
     let lease = Lease { holder: lease.holder, fence: lease.fence };
     let execution = match connection.taken_back(&task) {

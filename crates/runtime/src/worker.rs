@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_engine::{Command, Input};
+use manifold_model::crash::{self, Point};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::plan::Plan;
 use manifold_model::request::ExecutionType;
@@ -180,7 +181,16 @@ impl Worker {
         }
         let appends: Vec<Append> =
             steps.iter_mut().map(|step| std::mem::take(&mut step.prepared.append)).collect();
+        let records = steps.iter().any(|step| !step.pending.ended.is_empty());
+        if records {
+            crash::point(Point::BeforeRecord);
+        }
+        let journal = crash::journal(appends.iter().flat_map(Append::kinds));
         let results = self.shared.store.append_many(appends).await;
+        journal.written();
+        if records {
+            crash::point(Point::AfterRecord);
+        }
         for (step, result) in steps.into_iter().zip(results) {
             self.settle(step, result).await;
         }
@@ -314,6 +324,9 @@ impl Worker {
             shared.workers.send(&execution, Message::Inputs(execution.clone(), answers));
         }
         let Some(held) = self.held.get(&execution) else { return };
+        if !prepared.legs.is_empty() {
+            crash::point(Point::LegsWritten);
+        }
         for leg in prepared.legs {
             let id = leg.row.id.clone();
             shared.workers.send(&id, Message::Created(Box::new(leg), Arc::clone(&held.plan)));

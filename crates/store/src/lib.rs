@@ -899,6 +899,14 @@ pub trait Store: Send + Sync + 'static {
     async fn revoke_delegate_token(&self, id: &str) -> Result<()>;
 }
 
+impl Append {
+    /// Kinds of all events that it writes, those of new legs among them.
+    pub fn kinds(&self) -> impl Iterator<Item = &EventKind> {
+        let of_legs = self.legs.iter().flat_map(|leg| &leg.events);
+        self.events.iter().chain(of_legs).map(|event| &event.kind)
+    }
+}
+
 /// Events numbered on from `after`.
 #[must_use]
 pub fn numbered(after: u64, at: Millis, kinds: Vec<EventKind>) -> Vec<Event> {

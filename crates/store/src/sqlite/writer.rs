@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::thread;
 
+use manifold_model::crash::{self, Point};
 use manifold_model::{ExecutionId, Millis};
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::{broadcast, oneshot};
@@ -206,7 +207,9 @@ fn commit_group(
         }
     }
     let written = writing.hints;
+    crash::point(Point::BeforeCommit);
     let committed = begun.and_then(|()| run_sql(db, "COMMIT"));
+    crash::point(Point::AfterCommit);
     let answer = committed.as_ref().map(|&()| ()).map_err(ToString::to_string);
     if let Err(why) = &answer {
         tracing::error!(%why, calls = done.len(), "a group of writes was not committed");
