@@ -43,6 +43,10 @@ pub struct VerifyFlags {
     /// Print the points and end
     #[arg(long)]
     list: bool,
+    /// Use databases of this PostgreSQL server instead of SQLite, each made for a trial and dropped after it; the user must be allowed to
+    /// make databases
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
     /// Only points with this in their names; several with commas between
     #[arg(long, value_name = "PATTERN")]
     points: Option<String>,
@@ -73,15 +77,19 @@ pub async fn run(flags: VerifyFlags) -> ExitCode {
         Ok(interrupts) => interrupts,
         Err(error) => return crate::ended(Err(error)),
     };
-    tokio::select! {
-        verified = verify(&flags) => match verified {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
-            Err(error) => crate::ended(Err(error)),
-        },
-        // Whatever runs is killed, and the folder removed, by being dropped.
-        () = interrupts.next() => ExitCode::from(INTERRUPTED),
+    match verify(&flags, &mut interrupts).await {
+        Ok(Verdict::Well) => ExitCode::SUCCESS,
+        Ok(Verdict::NotWell) => ExitCode::FAILURE,
+        Ok(Verdict::Interrupted) => ExitCode::from(INTERRUPTED),
+        Err(error) => crate::ended(Err(error)),
     }
+}
+
+/// How the self-test ended.
+enum Verdict {
+    Well,
+    NotWell,
+    Interrupted,
 }
 
 /// Prints the points: what each is, and which cannot be reached.
@@ -102,11 +110,11 @@ fn list() {
     say!("{} points", crash::all().len());
 }
 
-/// Whether all is well.
-async fn verify(flags: &VerifyFlags) -> Result<bool> {
+/// Makes the stage, plays on it, and clears it away however that ends.
+async fn verify(flags: &VerifyFlags, interrupts: &mut Interrupts) -> Result<Verdict> {
     let tries = points::chosen(flags.points.as_deref(), flags.quick, flags.seed)?;
     let (place, _removed) = place(flags.data.as_deref())?;
-    let stage = Stage::make(&place).await?;
+    let stage = Stage::make(&place, flags.database_url.as_deref()).await?;
     say!(
         "{} points in the code, {} to be tried, seed {}; stores in {}",
         crash::all().len(),
@@ -114,17 +122,27 @@ async fn verify(flags: &VerifyFlags) -> Result<bool> {
         flags.seed,
         place.display()
     );
-    let wanted = undisturbed(&stage, &tries).await?;
-    let trials = all(&stage, tries, &wanted, usize::try_from(flags.jobs).unwrap_or(1)).await;
+    let verdict = tokio::select! {
+        verdict = play(flags, &stage, tries) => verdict,
+        // Servers are killed by being dropped.
+        () = interrupts.next() => Ok(Verdict::Interrupted),
+    };
+    stage.leave().await;
+    verdict
+}
+
+async fn play(flags: &VerifyFlags, stage: &Stage, tries: Vec<Try>) -> Result<Verdict> {
+    let wanted = undisturbed(stage, &tries).await?;
+    let trials = all(stage, tries, &wanted, usize::try_from(flags.jobs).unwrap_or(1)).await;
     let effects = wanted.values().map(|run| run.effects.values().sum::<u32>() as usize).sum();
-    let report =
-        Report { seed: flags.seed, home: "sqlite", points: crash::all().len(), effects, trials: &trials };
+    let home = if flags.database_url.is_some() { "postgresql" } else { "sqlite" };
+    let report = Report { seed: flags.seed, home, points: crash::all().len(), effects, trials: &trials };
     tell(&report, flags.data.is_some());
     if let Some(file) = &flags.report {
         let text = serde_json::to_string_pretty(&report.file()).context("write the report")?;
         std::fs::write(file, text + "\n").with_context(|| format!("write {}", file.display()))?;
     }
-    Ok(report.sums().bad == 0)
+    Ok(if report.sums().bad == 0 { Verdict::Well } else { Verdict::NotWell })
 }
 
 /// The folder for everything, and what removes it.

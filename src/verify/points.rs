@@ -104,9 +104,11 @@ fn of_code(point: Point) -> (Scene, u64, Option<&'static str>) {
 fn of_event(event: &str) -> (Scene, u64, Option<&'static str>) {
     match event {
         "REQUESTED" => (Scene::People, 3, None),
-        "INTERVENTION_ASKED" | "INTERVENTION_ANSWERED" | "STRATEGY_MISSING" => (Scene::People, 1, None),
+        "INTERVENTION_ASKED" | "INTERVENTION_ANSWERED" => (Scene::People, 1, None),
         "UNKNOWN_OUTCOME_ANSWERED" => (Scene::People, 1, Some("post")),
-        "ELEMENT_FAILED" | "LOCK_REFUSED" | "BARRIER_BROKEN" | "PERMITS_REFUSED" => (Scene::Turns, 1, None),
+        "ELEMENT_FAILED" | "LOCK_REFUSED" | "BARRIER_BROKEN" | "PERMITS_REFUSED" | "STRATEGY_MISSING" => {
+            (Scene::Turns, 1, None)
+        }
         "STEP_STARTED" | "TASKS_ISSUED" | "TASK_ENDED" | "STEP_ENDED" => (Scene::Fleet, 4, None),
         // A new kind of event is tried in the scene that has most.
         _ => (Scene::Fleet, 1, None),

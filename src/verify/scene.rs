@@ -288,6 +288,9 @@ impl Play {
                     .await?;
             }
             "PAUSED" if run.name == "pause" => {
+                // Also when nobody confirmed it: asked for once more it would pause what has just gone on.
+                self.done.insert("pauseExecution pause".to_owned());
+                self.open_gate("work");
                 let input = json!({ "executionId": execution });
                 self.ask(client, "continueExecution", "ExecutionRequestInput", run.name, input).await?;
             }

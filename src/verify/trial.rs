@@ -78,14 +78,14 @@ enum Lived {
 pub async fn undisturbed(stage: &Stage, scene: Scene) -> Result<Undisturbed> {
     let name = format!("undisturbed-{}", scene.name());
     let begun = Instant::now();
-    let home = stage.home(&name)?;
+    let home = stage.home(&name).await?;
     let (ledger, mut play) = scenery(stage, &home, &name, scene, false)?;
     let Lived::Through(life) = live(&home, &mut play, &ledger, None, None).await? else {
         bail!("the server died by itself: {}", home.log_end());
     };
     let took = begun.elapsed();
     life.kill().await?;
-    stage.pages.close(&name);
+    stage.close(&name).await;
     Ok(Undisturbed { effects: ledger.read()?, ends: play.ends().clone(), took })
 }
 
@@ -96,7 +96,7 @@ pub async fn attempt(stage: &Stage, trial: &Try, number: usize, wanted: &Undistu
     if let Err(error) = crash_and_go_on(stage, trial, &name, wanted, &mut found).await {
         found.trouble = Some(format!("{error:#}"));
     }
-    stage.pages.close(&name);
+    stage.close(&name).await;
     found
 }
 
@@ -113,7 +113,7 @@ async fn crash_and_go_on(
     wanted: &Undisturbed,
     found: &mut Found,
 ) -> Result<()> {
-    let home = stage.home(name)?;
+    let home = stage.home(name).await?;
     let silent = trial.after_kill_at == Some("post");
     let (ledger, mut play) = scenery(stage, &home, name, trial.scene, silent)?;
     if let Some(step) = trial.after_kill_at {

@@ -4,6 +4,7 @@
 pub mod clock;
 pub mod contract;
 pub mod logs;
+pub mod scratch;
 pub mod sqlite;
 
 use std::collections::BTreeMap;
