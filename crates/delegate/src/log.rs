@@ -7,7 +7,7 @@ use bytes::Bytes;
 use manifold_driver::LogSink;
 use manifold_link::LogChunk;
 use manifold_link::limits::MAX_LOG_CHUNK;
-use manifold_model::LogId;
+use manifold_model::{LogId, TaskId};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
@@ -19,6 +19,7 @@ use crate::outbox::Outbox;
 pub(crate) struct TaskLog {
     outbox: Arc<Outbox>,
     secrets: Arc<Secrets>,
+    task: TaskId,
     log: LogId,
     /// Fence under which this run of the task began.
     run: u64,
@@ -53,11 +54,11 @@ impl TaskLog {
     pub(crate) fn new(
         outbox: Arc<Outbox>,
         secrets: Arc<Secrets>,
-        log: LogId,
+        (task, log): (TaskId, LogId),
         run: u64,
         stop: CancellationToken,
     ) -> Self {
-        Self { outbox, secrets, log, run, stop, state: Mutex::default() }
+        Self { outbox, secrets, task, log, run, stop, state: Mutex::default() }
     }
 
     /// Sends what was held back, and the last line if output was dropped. May wait for the window: call it under a deadline.
@@ -122,6 +123,7 @@ impl TaskLog {
             return true;
         }
         let chunk = LogChunk {
+            task: self.task.clone(),
             log: self.log.clone(),
             run: self.run,
             seq: state.seq + 1,

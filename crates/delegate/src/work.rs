@@ -51,7 +51,7 @@ impl Life {
         let log = Arc::new(TaskLog::new(
             self.shared.outbox.clone(),
             secrets.clone(),
-            self.task.log.clone(),
+            (self.task.id.clone(), self.task.log.clone()),
             self.run,
             stop.clone(),
         ));

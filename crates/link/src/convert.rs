@@ -67,6 +67,7 @@ pub(crate) fn delegate_to_wire(message: &FromDelegate) -> Result<wire::DelegateF
             outcome: json(&ended.outcome)?.into(),
         }),
         FromDelegate::Log(chunk) => Body::Log(wire::Log {
+            task: chunk.task.to_string(),
             log: chunk.log.to_string(),
             run: chunk.run,
             seq: chunk.seq,
@@ -119,6 +120,7 @@ fn log_from_wire(chunk: wire::Log) -> Result<LogChunk> {
         )));
     }
     Ok(LogChunk {
+        task: TaskId::from(chunk.task),
         log: id::<LogId>(chunk.log, "a log id")?,
         run: chunk.run,
         seq: chunk.seq,

@@ -179,6 +179,8 @@ pub struct OutcomeAck {
 /// Output of a task's unit.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LogChunk {
+    /// The task that wrote it; empty from peers of the first release.
+    pub task: TaskId,
     /// Log.
     pub log: LogId,
     /// Fence under which this run of the task began: numbers of another run start again.

@@ -155,6 +155,8 @@ pub(crate) struct Log {
     pub(crate) unit: String,
     #[prost(bytes = "bytes", tag = "5")]
     pub(crate) bytes: Bytes,
+    #[prost(string, tag = "6")]
+    pub(crate) task: String,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

@@ -77,6 +77,7 @@ fn from_delegate() -> Vec<FromDelegate> {
             outcome: Outcome::failed(*failure()),
         }),
         FromDelegate::Log(LogChunk {
+            task: "t".into(),
             log: "l".into(),
             run: 7,
             seq: 1,
@@ -216,6 +217,7 @@ async fn a_peer_that_takes_nothing_is_given_up() {
 #[test]
 fn oversized_log_chunks_are_malformed() {
     let chunk = FromDelegate::Log(LogChunk {
+        task: "t".into(),
         log: "l".into(),
         run: 1,
         seq: 1,
@@ -281,7 +283,7 @@ proptest! {
             let (_to_delegate, mut at_server) = server_end(there);
             let messages: Vec<FromDelegate> = chunks.iter().zip(1u64..).map(|(bytes, seq)| {
                 let bytes = Bytes::copy_from_slice(bytes);
-                FromDelegate::Log(LogChunk { log: "l".into(), run: 1, seq, unit: "u".to_owned(), bytes })
+                FromDelegate::Log(LogChunk { task: "t".into(), log: "l".into(), run: 1, seq, unit: "u".to_owned(), bytes })
             }).collect();
             let mut stream = BytesMut::new();
             for message in &messages {

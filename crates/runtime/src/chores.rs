@@ -170,6 +170,7 @@ async fn flush_logs(shared: Arc<Shared>) {
         let ends = tokio::select! {
             () = shared.shutdown.cancelled() => true,
             () = tokio::time::sleep(LOG_FLUSH) => false,
+            () = shared.logs.due() => false,
         };
         if let Err(error) = shared.logs.flush().await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot write logs");

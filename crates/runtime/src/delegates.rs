@@ -1,10 +1,10 @@
 //! Connected delegates: what each offers, how much more it takes, and how to reach it.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use manifold_link::{Answer, LogChunk, OutcomeAck};
+use manifold_link::{Answer, OutcomeAck};
 use manifold_model::kind::KindSpec;
 use manifold_model::task::Task;
 use manifold_model::{DelegateId, ExecutionId, LogId, TaskId};
@@ -47,6 +47,8 @@ pub struct Connection {
     tasks: Mutex<HashMap<TaskId, Arc<Task>>>,
     /// The executions whose logs those tasks write.
     logs: Mutex<HashMap<LogId, ExecutionId>>,
+    /// Log bytes taken in and not yet credited: the flush that makes them durable, and how many.
+    uncredited: Mutex<VecDeque<(u64, u64)>>,
 }
 
 impl Connection {
@@ -70,6 +72,7 @@ impl Connection {
             sender,
             tasks: Mutex::default(),
             logs: Mutex::default(),
+            uncredited: Mutex::default(),
         }
     }
 
@@ -134,6 +137,37 @@ impl Connection {
         self.logs().get(log).cloned()
     }
 
+    /// Takes note that a task of this execution, handed over on an earlier connection, writes this log.
+    pub fn writes_log(&self, log: &LogId, execution: &ExecutionId) {
+        self.logs().insert(log.clone(), execution.clone());
+    }
+
+    /// Log bytes were taken in; they are credited when this flush has made them durable.
+    pub fn took_log(&self, flush: u64, bytes: u64) {
+        self.uncredited().push_back((flush, bytes));
+    }
+
+    /// This flush has made everything before it durable: credits it, in the order in which it came.
+    pub fn credit_log(&self, flushed: u64) {
+        let mut uncredited = self.uncredited();
+        let mut bytes = 0;
+        while let Some((flush, more)) = uncredited.front() {
+            if *flush > flushed {
+                break;
+            }
+            bytes += more;
+            uncredited.pop_front();
+        }
+        drop(uncredited);
+        if bytes > 0 {
+            self.tell(Send::LogCredit(bytes));
+        }
+    }
+
+    fn uncredited(&self) -> std::sync::MutexGuard<'_, VecDeque<(u64, u64)>> {
+        self.uncredited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A task that it holds.
     pub fn holds(&self, task: &TaskId) -> Option<Arc<Task>> {
         self.tasks().get(task).cloned()
@@ -194,12 +228,7 @@ pub struct Delegates {
     queued: AtomicBool,
     /// Tasks whose execution says that nobody may take them; each is told when somebody does.
     untaken: Mutex<HashSet<TaskId>>,
-    /// Run and number of the last chunk kept of each log that is being written.
-    chunks: Mutex<HashMap<LogId, (u64, u64)>>,
 }
-
-/// Logs whose last chunk is remembered; beyond it the memory starts anew and a chunk may be kept twice after a broken connection.
-const CHUNKS_REMEMBERED: usize = 20_000;
 
 impl Delegates {
     /// Adds a connection.
@@ -263,20 +292,6 @@ impl Delegates {
 
     fn untaken(&self) -> std::sync::MutexGuard<'_, HashSet<TaskId>> {
         self.untaken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether a chunk of a log was not kept before; it counts as kept from now on.
-    pub fn is_new_chunk(&self, chunk: &LogChunk) -> bool {
-        let mut chunks = self.chunks.lock().unwrap_or_else(PoisonError::into_inner);
-        if chunks.len() > CHUNKS_REMEMBERED {
-            chunks.clear();
-        }
-        let last = chunks.entry(chunk.log.clone()).or_default();
-        let is_new = (chunk.run, chunk.seq) > *last;
-        if is_new {
-            *last = (chunk.run, chunk.seq);
-        }
-        is_new
     }
 
     /// Says that tasks wait in the store.

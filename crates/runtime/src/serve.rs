@@ -1,5 +1,6 @@
 //! The server's end of a delegate's connection: takes what the delegate says, tells it what to do.
 
+use std::error::Error;
 use std::sync::Arc;
 
 use manifold_control::{ExposeSecret, SecretBytes};
@@ -11,7 +12,7 @@ use manifold_model::crash::{self, Point};
 use manifold_model::delegate::{Announced, DelegateStatus, Scopes};
 use manifold_model::task::Task;
 use manifold_model::{DelegateId, Failure, FailureClass, Millis, code};
-use manifold_store::logs::LogKey;
+use manifold_store::logs::{Chunk, LogKey};
 use manifold_store::{DelegateRow, Lease, StoreError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, mpsc};
@@ -23,8 +24,6 @@ use crate::worker::{Ended, Message};
 
 /// Most tasks that one delegate may have at once, whatever it offers.
 const MOST_PLACES: u32 = 4_096;
-/// Number of the first chunk of a task's run: when it comes, nothing of that run was kept before.
-const FIRST_CHUNK: u64 = 1;
 /// Messages written before the buffer is flushed.
 const WRITES: usize = 256;
 
@@ -55,6 +54,7 @@ where
     let ended = tokio::select! {
         ended = write(send, to_send) => ended,
         ended = read(&shared, &connection, &mut receive) => ended,
+        ended = credit_logs(&shared, &connection) => ended,
         () = shared.shutdown.cancelled() => Ok(()),
     };
     shared.delegates.remove(&lease);
@@ -169,7 +169,7 @@ async fn read(
     while let Some(message) = receive.recv().await? {
         match message {
             FromDelegate::Outcome(outcome) => take_outcome(shared, connection, outcome).await,
-            FromDelegate::Log(chunk) => take_log(shared, connection, chunk),
+            FromDelegate::Log(chunk) => take_log(shared, connection, chunk).await,
             FromDelegate::Request(request) => {
                 let Ok(permit) = Arc::clone(&requests).acquire_owned().await else { return Ok(()) };
                 let (shared, connection) = (Arc::clone(shared), Arc::clone(connection));
@@ -241,18 +241,69 @@ async fn close_log(shared: &Shared, task: &Task) {
     }
 }
 
-fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
-    let bytes = chunk.bytes.len() as u64;
-    // A chunk that came before on a connection that broke was kept then.
-    if shared.delegates.is_new_chunk(&chunk) {
-        let key = LogKey { execution: connection.execution_of(&chunk.log), log: chunk.log };
-        let begun = if chunk.seq == FIRST_CHUNK { shared.logs.restart(&key) } else { Ok(()) };
-        let kept = begun.and_then(|()| shared.logs.append(&key, &chunk.unit, shared.now(), &chunk.bytes));
-        if let Err(error) = kept {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot keep a log");
+/// Takes in output of a task. It is credited when it is durable, so that a killed server loses none of it.
+async fn take_log(shared: &Shared, connection: &Connection, chunk: LogChunk) {
+    let size = chunk.bytes.len() as u64;
+    let taken = match writes(shared, connection, &chunk).await {
+        Ok(Some(key)) => {
+            let part = Chunk {
+                run: chunk.run,
+                seq: chunk.seq,
+                unit: &chunk.unit,
+                at: shared.now(),
+                bytes: &chunk.bytes,
+            };
+            shared
+                .logs
+                .take(&key, part)
+                .await
+                .map_err(|error| Box::new(error) as Box<dyn Error + Send + Sync>)
         }
+        // Its task has ended and its log is closed, or it is none of this delegate's.
+        Ok(None) => Ok(0),
+        Err(error) => Err(Box::new(error) as _),
+    };
+    let flush = taken.unwrap_or_else(|error| {
+        tracing::error!(error = &*error as &dyn Error, log = %chunk.log, "cannot keep a log");
+        0
+    });
+    connection.took_log(flush, size);
+    connection.credit_log(*shared.logs.flushed().borrow());
+}
+
+/// The log that a chunk belongs to, if this delegate may write it: its task is handed over on this connection, or was on an earlier one.
+async fn writes(
+    shared: &Shared,
+    connection: &Connection,
+    chunk: &LogChunk,
+) -> manifold_store::Result<Option<LogKey>> {
+    let log = chunk.log.clone();
+    if let Some(execution) = connection.execution_of(&log) {
+        return Ok(Some(LogKey { execution: Some(execution), log }));
     }
-    connection.tell(Order::LogCredit(bytes));
+    if connection.holds(&chunk.task).is_some_and(|task| task.log == log) {
+        return Ok(Some(LogKey { execution: None, log }));
+    }
+    let Some(row) = shared.store.task(&chunk.task).await? else { return Ok(None) };
+    let holder = row.lease.as_ref().map(|lease| &lease.holder).or(row.held_by.as_ref());
+    if row.task.log != log || holder != Some(&connection.lease.holder) {
+        return Ok(None);
+    }
+    if let Some(execution) = &row.execution {
+        connection.writes_log(&log, execution);
+    }
+    Ok(Some(LogKey { execution: row.execution, log }))
+}
+
+/// Credits log bytes as they become durable.
+async fn credit_logs(shared: &Shared, connection: &Connection) -> Result<(), LinkError> {
+    let mut flushed = shared.logs.flushed();
+    // The sender lives as long as the logs, and this connection holds them.
+    while flushed.changed().await.is_ok() {
+        let flush = *flushed.borrow_and_update();
+        connection.credit_log(flush);
+    }
+    Ok(())
 }
 
 /// Answers a request of a delegate for a task that it holds; only what the task refers to is given.

@@ -1,23 +1,29 @@
-//! Step logs: lines with time and unit, as zstd frames in one file a log, never in the journal (`design.md` 9). Bounded by
-//! `behaviour.md` 13.5: what goes over 25 MB is dropped and counted, the last line is kept. Values were masked before they came here.
+//! Step logs: lines with time and unit, as zstd frames, never in the journal (`design.md` 9): in a file each, or in the database that several
+//! servers share. Bounded by `behaviour.md` 13.5: what goes over 25 MB is dropped and counted, the last line is kept. Values were masked before
+//! they came here.
 //!
-//! Appended lines can be read at once; [`LogStore::flush`] writes them to their files, from where they survive a killed process.
+//! What was taken in can be read at once, on this server; [`LogStore::flush`] writes it, and from then on it survives a killed process and can be
+//! read everywhere. Chunks are numbered: what comes twice, over a broken connection or through another server, is kept once.
 
-mod file;
+mod folder;
 mod frame;
 mod open;
+pub(crate) mod shelf;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use manifold_model::{ExecutionId, LogId, Millis};
 use serde::Serialize;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast, watch};
 
 use crate::Hint;
+use folder::Folder;
 use open::OpenLog;
+use shelf::Shelf;
 
 /// Text bytes kept of one log (`behaviour.md` 13.5).
 pub const LOG_LIMIT: u64 = 25 * 1024 * 1024;
@@ -31,6 +37,10 @@ pub const LAST_LINE_LIMIT: usize = 10 * 1024;
 pub const READ_LIMIT: u32 = 10_000;
 /// Unwritten bytes at which a log is written without waiting for a flush.
 const FRAME: usize = 64 * 1024;
+/// Bytes that one read of a byte range returns at most.
+const BYTES_LIMIT: usize = 1024 * 1024;
+/// Bytes taken in since the last flush at which the next one is due at once: well below the window of a delegate, which waits for it.
+const DUE: usize = 1024 * 1024;
 /// Unwritten bytes of all logs together at which appending writes at once.
 const UNWRITTEN: usize = 8 * 1024 * 1024;
 /// Logs whose state is held in memory; the state of others is read from their files.
@@ -81,11 +91,11 @@ pub struct LogSize {
 /// Why a log cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
-    /// The file cannot be used.
-    #[error("the log {} cannot be used", path.display())]
-    File {
-        /// File or folder.
-        path: PathBuf,
+    /// Its file or database cannot be used.
+    #[error("the log {name} cannot be used")]
+    Unusable {
+        /// File, folder or row.
+        name: String,
         /// Cause.
         #[source]
         cause: io::Error,
@@ -98,6 +108,21 @@ pub enum LogError {
 /// Result of an operation on logs.
 pub type Result<T> = std::result::Result<T, LogError>;
 
+/// Output of a unit of a task, as a delegate numbered it.
+#[derive(Clone, Copy, Debug)]
+pub struct Chunk<'c> {
+    /// Fence under which this run of the task began: a higher one tells the output anew.
+    pub run: u64,
+    /// Number within the run, from 1.
+    pub seq: u64,
+    /// Unit (section).
+    pub unit: &'c str,
+    /// When it came.
+    pub at: Millis,
+    /// Bytes; they need not end with a line.
+    pub bytes: &'c [u8],
+}
+
 /// All step logs of a server.
 #[derive(Clone)]
 pub struct LogStore {
@@ -105,11 +130,17 @@ pub struct LogStore {
 }
 
 struct Shared {
-    folder: PathBuf,
+    shelf: Arc<dyn Shelf>,
     open: Mutex<HashMap<LogKey, Arc<Mutex<OpenLog>>>>,
     /// Logs that were closed without a line: they get no file.
     silent: Mutex<HashSet<LogKey>>,
     hints: broadcast::Sender<Hint>,
+    /// Flushes begun, and the number of the last one that wrote everything.
+    begun: AtomicU64,
+    flushed: watch::Sender<u64>,
+    /// Bytes taken in since the last flush began.
+    taken: AtomicUsize,
+    due: Notify,
 }
 
 impl LogStore {
@@ -118,10 +149,25 @@ impl LogStore {
     /// # Errors
     /// The folder cannot be made.
     pub fn open(folder: &Path) -> Result<Self> {
-        std::fs::create_dir_all(folder).map_err(|cause| LogError::File { path: folder.to_owned(), cause })?;
+        let unusable = |cause| LogError::Unusable { name: folder.display().to_string(), cause };
+        std::fs::create_dir_all(folder).map_err(unusable)?;
+        Ok(Self::on(Arc::new(Folder(folder.to_owned()))))
+    }
+
+    /// Logs on this shelf.
+    pub(crate) fn on(shelf: Arc<dyn Shelf>) -> Self {
         let (hints, _) = broadcast::channel(HINTS);
-        let (open, silent) = (Mutex::default(), Mutex::default());
-        Ok(Self { shared: Arc::new(Shared { folder: folder.to_owned(), open, silent, hints }) })
+        let shared = Shared {
+            shelf,
+            open: Mutex::default(),
+            silent: Mutex::default(),
+            hints,
+            begun: AtomicU64::new(0),
+            flushed: watch::Sender::new(0),
+            taken: AtomicUsize::new(0),
+            due: Notify::new(),
+        };
+        Self { shared: Arc::new(shared) }
     }
 
     /// Hints which logs got lines, from now on ([`Hint::Log`]); some may be lost.
@@ -130,41 +176,31 @@ impl LogStore {
         self.shared.hints.subscribe()
     }
 
-    /// Appends output of a unit; it need not end with a line. Mostly a copy in memory; writes when much has come.
+    /// Takes in a chunk of output, unless it was taken in before. The first chunk of a higher run begins the log anew: a task that is taken up
+    /// again after a crash tells its output from the start. Returns the number of the flush ([`LogStore::flushed`]) after which the chunk is
+    /// durable; mostly a copy in memory, writes when much has come.
     ///
     /// # Errors
-    /// The file cannot be written; the lines stay in memory for the next try, up to 2 MiB.
-    pub fn append(&self, key: &LogKey, unit: &str, at: Millis, bytes: &[u8]) -> Result<()> {
-        let log = self.shared.log(key)?;
-        let mut state = lock(&log);
-        let before = state.lines();
-        let mut written = Ok(());
-        for part in bytes.chunks(FRAME) {
-            state.append(unit, at, part);
-            if state.unwritten() >= FRAME || open::unwritten_by_all() >= UNWRITTEN {
-                written = state.write();
-            }
+    /// The log cannot be read or written; its lines stay in memory for the next try, up to 2 MiB.
+    pub async fn take(&self, key: &LogKey, chunk: Chunk<'_>) -> Result<u64> {
+        if !self.shared.shelf.waits() {
+            return self.shared.take(key, chunk);
         }
-        let grown = state.lines() > before;
-        drop(state);
-        if grown {
-            // No receiver is no error: hints may be lost.
-            let _ = self.shared.hints.send(Hint::Log(key.log.clone()));
-        }
-        written
+        let (shared, key, unit, bytes) =
+            (self.shared.clone(), key.clone(), chunk.unit.to_owned(), chunk.bytes.to_vec());
+        let Chunk { run, seq, at, .. } = chunk;
+        blocking(move || shared.take(&key, Chunk { run, seq, at, unit: &unit, bytes: &bytes })).await
     }
 
-    /// Begins a log anew: what it holds is dropped. A task that is taken up again after a crash tells its output from the start.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn restart(&self, key: &LogKey) -> Result<()> {
-        lock(&self.shared.open).remove(key);
-        let path = file::path_of(&self.shared.folder, key);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other.map_err(|cause| LogError::File { path, cause }),
-        }
+    /// Numbers of flushes that wrote everything; grows.
+    #[must_use]
+    pub fn flushed(&self) -> watch::Receiver<u64> {
+        self.shared.flushed.subscribe()
+    }
+
+    /// Waits until so much was taken in that a flush should not wait.
+    pub async fn due(&self) {
+        self.shared.due.notified().await;
     }
 
     /// Ends a log: the line begun is complete; when lines were dropped, a line says so and the last one follows. A log
@@ -173,12 +209,14 @@ impl LogStore {
     /// # Errors
     /// The file cannot be written.
     pub async fn close(&self, key: &LogKey) -> Result<()> {
-        if self.shared.closed_silently(key) {
-            let _ = self.shared.hints.send(Hint::Log(key.log.clone()));
+        if !self.shared.shelf.waits() && self.shared.closed_silently(key) {
             return Ok(());
         }
         let (shared, key) = (self.shared.clone(), key.clone());
         blocking(move || {
+            if shared.shelf.waits() && shared.closed_silently(&key) {
+                return Ok(());
+            }
             let log = shared.log(&key)?;
             lock(&log).close()?;
             lock(&shared.open).remove(&key);
@@ -188,22 +226,14 @@ impl LogStore {
         .await
     }
 
-    /// Writes everything that waits to be written; the runtime calls it every 200 ms. A log that cannot be written does not hold up others.
+    /// Writes everything that waits to be written; the runtime calls it every 200 ms, and when it is [`LogStore::due`]. A log that cannot be
+    /// written does not hold up others.
     ///
     /// # Errors
     /// The first log that could not be written.
     pub async fn flush(&self) -> Result<()> {
         let shared = self.shared.clone();
-        blocking(move || {
-            let logs: Vec<_> = lock(&shared.open).values().cloned().collect();
-            let mut first = Ok(());
-            for log in logs {
-                let written = lock(&log).write();
-                first = first.and(written);
-            }
-            first
-        })
-        .await
+        blocking(move || shared.flush()).await
     }
 
     /// Lines from a number on, at most [`READ_LIMIT`].
@@ -232,7 +262,7 @@ impl LogStore {
     /// # Errors
     /// The file cannot be read.
     pub async fn bytes(&self, key: &LogKey, from: u64, limit: usize) -> Result<Vec<u8>> {
-        self.read(key, move |log| log.bytes_from(from, limit.min(file::BYTES_LIMIT))).await
+        self.read(key, move |log| log.bytes_from(from, limit.min(BYTES_LIMIT))).await
     }
 
     /// How long a log is.
@@ -246,16 +276,13 @@ impl LogStore {
     /// Removes all logs of an execution; for pruning.
     ///
     /// # Errors
-    /// The folder cannot be removed.
+    /// They cannot be removed.
     pub async fn remove(&self, execution: &ExecutionId) -> Result<()> {
         let (shared, execution) = (self.shared.clone(), execution.clone());
         blocking(move || {
             lock(&shared.open).retain(|key, _| key.execution.as_ref() != Some(&execution));
-            let folder = file::folder_of(&shared.folder, Some(&execution));
-            match std::fs::remove_dir_all(&folder) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other.map_err(|cause| LogError::File { path: folder, cause }),
-            }
+            let unusable = |cause| LogError::Unusable { name: format!("of execution {execution}"), cause };
+            shared.shelf.drop_execution(&execution).map_err(unusable)
         })
         .await
     }
@@ -272,7 +299,7 @@ impl LogStore {
             match open {
                 Some(log) => work(&lock(&log)),
                 None => {
-                    let mut log = OpenLog::look(file::path_of(&shared.folder, &key))?;
+                    let mut log = OpenLog::look(&*shared.shelf, &key)?;
                     if lock(&shared.silent).contains(&key) {
                         log.end_silently();
                     }
@@ -285,11 +312,65 @@ impl LogStore {
 }
 
 impl Shared {
+    fn take(&self, key: &LogKey, chunk: Chunk<'_>) -> Result<u64> {
+        let log = self.log(key)?;
+        let mut state = lock(&log);
+        let number = (chunk.run, chunk.seq);
+        if number <= state.last_chunk() {
+            return Ok(self.ticket());
+        }
+        if chunk.run > state.last_chunk().0 && !state.is_new() {
+            let unusable = |cause| LogError::Unusable { name: self.shelf.name(key), cause };
+            self.shelf.drop_log(key).map_err(unusable)?;
+            *state = OpenLog::resume(&*self.shelf, key)?;
+        }
+        let before = state.lines();
+        state.append(chunk.unit, chunk.at, chunk.bytes);
+        // After its bytes: no frame may say that a chunk is kept of which it holds a part.
+        state.number(number);
+        let full = state.unwritten() >= FRAME || open::unwritten_by_all() >= UNWRITTEN;
+        let written = if full { state.write() } else { Ok(()) };
+        let grown = state.lines() > before;
+        drop(state);
+        if grown {
+            // No receiver is no error: hints may be lost.
+            let _ = self.hints.send(Hint::Log(key.log.clone()));
+        }
+        if self.taken.fetch_add(chunk.bytes.len(), Ordering::Relaxed) + chunk.bytes.len() >= DUE {
+            self.due.notify_one();
+        }
+        written.map(|()| self.ticket())
+    }
+
+    /// The next flush to begin writes whatever is in memory now.
+    fn ticket(&self) -> u64 {
+        self.begun.load(Ordering::SeqCst) + 1
+    }
+
+    fn flush(&self) -> Result<()> {
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        self.taken.store(0, Ordering::Relaxed);
+        let logs: Vec<_> = lock(&self.open).iter().map(|(key, log)| (key.clone(), log.clone())).collect();
+        let mut first = Ok(());
+        for (key, log) in logs {
+            let written = lock(&log).write();
+            if let Err(LogError::Unusable { cause, .. }) = &written
+                && cause.kind() == io::ErrorKind::AlreadyExists
+            {
+                // Another server goes on with it: what is here comes to it from the delegate.
+                lock(&self.open).remove(&key);
+                continue;
+            }
+            first = first.and(written);
+        }
+        first?;
+        self.flushed.send_replace(number);
+        Ok(())
+    }
+
     /// Closes a log that has neither lines nor a file; false when it has.
     fn closed_silently(&self, key: &LogKey) -> bool {
-        // A file that cannot be looked at is looked into by the ordinary way, which says why.
-        let unknown = |path: PathBuf| path.try_exists().unwrap_or(true);
-        if lock(&self.open).contains_key(key) || unknown(file::path_of(&self.folder, key)) {
+        if lock(&self.open).contains_key(key) || self.shelf.may_have(key) {
             return false;
         }
         let mut silent = lock(&self.silent);
@@ -297,6 +378,7 @@ impl Shared {
             silent.clear();
         }
         silent.insert(key.clone());
+        let _ = self.hints.send(Hint::Log(key.log.clone()));
         true
     }
 
@@ -311,7 +393,13 @@ impl Shared {
             open.retain(|_, log| Arc::strong_count(log) > 1 || lock(log).must_stay());
         }
         lock(&self.silent).remove(key);
-        let log = Arc::new(Mutex::new(OpenLog::resume(file::path_of(&self.folder, key))?));
+        if self.shelf.waits() {
+            // Others go on meanwhile; when two read the same log at once, the first one's state counts.
+            drop(open);
+            let log = Arc::new(Mutex::new(OpenLog::resume(&*self.shelf, key)?));
+            return Ok(lock(&self.open).entry(key.clone()).or_insert(log).clone());
+        }
+        let log = Arc::new(Mutex::new(OpenLog::resume(&*self.shelf, key)?));
         open.insert(key.clone(), log.clone());
         Ok(log)
     }

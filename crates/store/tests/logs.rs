@@ -3,13 +3,21 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use manifold_store::Hint;
-use manifold_store::logs::{LINE_LIMIT, LOG_LIMIT, LogKey, LogStore, READ_LIMIT};
+use manifold_store::logs::{Chunk, LINE_LIMIT, LOG_LIMIT, LogKey, LogStore, READ_LIMIT};
 use proptest::prelude::*;
 
 fn key(log: &str) -> LogKey {
     LogKey { execution: Some("execution".into()), log: log.into() }
+}
+
+/// Takes in output as the next chunk of its log's only run.
+async fn append(logs: &LogStore, key: &LogKey, unit: &str, at: i64, bytes: &[u8]) {
+    static NUMBERS: AtomicU64 = AtomicU64::new(1);
+    let seq = NUMBERS.fetch_add(1, Ordering::SeqCst);
+    logs.take(key, Chunk { run: 1, seq, unit, at, bytes }).await.unwrap();
 }
 
 fn texts(lines: &[manifold_store::logs::Line]) -> Vec<&str> {
@@ -31,16 +39,16 @@ async fn lines_have_number_time_and_unit_and_can_be_read_at_once() {
     let logs = LogStore::open(folder.path()).unwrap();
     let log = key("log");
     let mut hints = logs.hints();
-    logs.append(&log, "Setup", 5, b"one\r\ntw").unwrap();
+    append(&logs, &log, "Setup", 5, b"one\r\ntw").await;
     assert_eq!(hints.try_recv().unwrap(), Hint::Log("log".into()));
-    logs.append(&log, "Setup", 6, b"o\nthree").unwrap();
-    logs.append(&log, "Start", 7, b"four\n").unwrap();
+    append(&logs, &log, "Setup", 6, b"o\nthree").await;
+    append(&logs, &log, "Start", 7, b"four\n").await;
     let lines = logs.lines(&log, 0, 10).await.unwrap();
     assert_eq!(texts(&lines), ["one", "two", "three", "four"], "another unit ends the line begun");
     assert_eq!((lines[1].n, lines[1].at, lines[1].unit.as_str()), (2, 5, "Setup"));
     assert_eq!((lines[3].n, lines[3].unit.as_str()), (4, "Start"));
     logs.flush().await.unwrap();
-    logs.append(&log, "Start", 8, b"five\nno end").unwrap();
+    append(&logs, &log, "Start", 8, b"five\nno end").await;
     assert_eq!(texts(&logs.lines(&log, 4, 10).await.unwrap()), ["four", "five"]);
     assert_eq!(texts(&logs.lines(&log, 2, 2).await.unwrap()), ["two", "three"]);
     assert_eq!(texts(&logs.tail(&log, 2).await.unwrap()), ["four", "five"]);
@@ -65,7 +73,7 @@ async fn a_log_without_a_line_is_closed_without_a_file() {
     assert_eq!(hints.try_recv().unwrap(), Hint::Log("silent".into()));
     assert!(logs.size(&silent).await.unwrap().closed);
     assert_eq!(files(folder.path()), Vec::<PathBuf>::new());
-    logs.append(&silent, "", 1, b"after all\n").unwrap();
+    append(&logs, &silent, "", 1, b"after all\n").await;
     assert!(!logs.size(&silent).await.unwrap().closed);
     logs.close(&silent).await.unwrap();
     let size = LogStore::open(folder.path()).unwrap().size(&silent).await.unwrap();
@@ -77,14 +85,14 @@ async fn what_was_flushed_survives_and_a_torn_frame_is_cut_off() {
     let folder = tempfile::tempdir().unwrap();
     let log = key("log");
     let logs = LogStore::open(folder.path()).unwrap();
-    logs.append(&log, "", 1, b"one\ntwo\n").unwrap();
+    append(&logs, &log, "", 1, b"one\ntwo\n").await;
     logs.flush().await.unwrap();
     let path = files(folder.path()).pop().unwrap();
     let whole = std::fs::metadata(&path).unwrap().len();
-    logs.append(&log, "", 2, b"three\n").unwrap();
+    append(&logs, &log, "", 2, b"three\n").await;
     logs.flush().await.unwrap();
     let full = std::fs::metadata(&path).unwrap().len();
-    logs.append(&log, "", 3, b"lost, never flushed\n").unwrap();
+    append(&logs, &log, "", 3, b"lost, never flushed\n").await;
     drop(logs);
     for length in (whole..full).rev() {
         OpenOptions::new().write(true).open(&path).unwrap().set_len(length).unwrap();
@@ -93,7 +101,7 @@ async fn what_was_flushed_survives_and_a_torn_frame_is_cut_off() {
     }
     let logs = LogStore::open(folder.path()).unwrap();
     OpenOptions::new().write(true).open(&path).unwrap().set_len(full).unwrap();
-    logs.append(&log, "", 4, b"again\n").unwrap();
+    append(&logs, &log, "", 4, b"again\n").await;
     logs.close(&log).await.unwrap();
     let logs = LogStore::open(folder.path()).unwrap();
     assert_eq!(texts(&logs.lines(&log, 1, 10).await.unwrap()), ["one", "two", "again"]);
@@ -107,9 +115,9 @@ async fn beyond_the_limit_lines_are_counted_and_the_last_one_is_kept() {
     let line = [b"x".repeat(LINE_LIMIT - 1).as_slice(), b"\n"].concat();
     let many = usize::try_from(LOG_LIMIT).unwrap() / line.len() + 5;
     for _ in 0..many {
-        logs.append(&log, "Run", 1, &line).unwrap();
+        append(&logs, &log, "Run", 1, &line).await;
     }
-    logs.append(&log, "Run", 2, b"exit code 1").unwrap();
+    append(&logs, &log, "Run", 2, b"exit code 1").await;
     logs.close(&log).await.unwrap();
     let size = logs.size(&log).await.unwrap();
     assert_eq!((size.lines, size.dropped_lines), (many as u64 - 5 + 2, 6));
@@ -125,20 +133,64 @@ async fn long_lines_are_cut_and_reads_are_bounded() {
     let folder = tempfile::tempdir().unwrap();
     let logs = LogStore::open(folder.path()).unwrap();
     let long = LogKey { execution: None, log: "../a/strange \u{0} name".into() };
-    logs.append(&long, "", 1, &b"y".repeat(LINE_LIMIT * 2 + 1)).unwrap();
-    logs.append(&long, "", 1, b"\n\xff\n").unwrap();
+    append(&logs, &long, "", 1, &b"y".repeat(LINE_LIMIT * 2 + 1)).await;
+    append(&logs, &long, "", 1, b"\n\xff\n").await;
     let lines = logs.lines(&long, 1, 10).await.unwrap();
     let lengths: Vec<_> = lines.iter().map(|line| line.text.len()).collect();
     assert_eq!(lengths, [LINE_LIMIT, LINE_LIMIT, 1, 3], "what is no text is replaced");
     logs.flush().await.unwrap();
     assert!(files(folder.path()).iter().all(|path| path.starts_with(folder.path().join("account"))));
     let many = key("many");
-    logs.append(&many, "", 1, &b"\n".repeat(READ_LIMIT as usize + 10)).unwrap();
+    append(&logs, &many, "", 1, &b"\n".repeat(READ_LIMIT as usize + 10)).await;
     assert_eq!(logs.lines(&many, 1, u32::MAX).await.unwrap().len(), READ_LIMIT as usize);
     assert_eq!(logs.tail(&many, 1).await.unwrap()[0].n, u64::from(READ_LIMIT) + 10);
     logs.flush().await.unwrap();
     logs.remove(&"execution".into()).await.unwrap();
     assert_eq!(logs.size(&many).await.unwrap().lines, 0);
+}
+
+#[tokio::test]
+async fn a_chunk_is_kept_once_and_a_higher_run_tells_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = key("log");
+    let chunk = |run, seq, bytes| Chunk { run, seq, unit: "", at: 1, bytes };
+    let mut logs = LogStore::open(folder.path()).unwrap();
+    let flushed = logs.flushed();
+    let first = logs.take(&log, chunk(7, 1, b"one\ntw".as_slice())).await.unwrap();
+    assert!(*flushed.borrow() < first, "not durable yet");
+    logs.take(&log, chunk(7, 1, b"one\ntw")).await.unwrap();
+    logs.flush().await.unwrap();
+    assert!(*flushed.borrow() >= first);
+    let later = logs.take(&log, chunk(7, 2, b"o\nthr")).await.unwrap();
+    assert!(*flushed.borrow() < later);
+    // A killed process: what was flushed is known, the line begun too; what was not comes again.
+    logs = LogStore::open(folder.path()).unwrap();
+    for (seq, bytes) in [(1, b"one\ntw".as_slice()), (2, b"o\nthr"), (3, b"ee\n")] {
+        logs.take(&log, chunk(7, seq, bytes)).await.unwrap();
+    }
+    assert_eq!(texts(&logs.lines(&log, 1, 10).await.unwrap()), ["one", "two", "three"]);
+    logs.close(&log).await.unwrap();
+    logs = LogStore::open(folder.path()).unwrap();
+    logs.take(&log, chunk(6, 9, b"of an older run\n")).await.unwrap();
+    assert_eq!(texts(&logs.lines(&log, 1, 10).await.unwrap()), ["one", "two", "three"]);
+    logs.take(&log, chunk(8, 1, b"anew\n")).await.unwrap();
+    logs.close(&log).await.unwrap();
+    assert_eq!(texts(&logs.lines(&log, 1, 10).await.unwrap()), ["anew"]);
+}
+
+/// A file as the first release wrote it.
+#[tokio::test]
+async fn frames_of_the_first_release_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ex").join("execution").join("old.log");
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(&path, include_bytes!("fixtures/log-1.bin")).unwrap();
+    let logs = LogStore::open(folder.path()).unwrap();
+    let log = key("old");
+    assert_eq!(texts(&logs.lines(&log, 1, 10).await.unwrap()), ["one", "two"]);
+    append(&logs, &log, "", 2, b"told anew\n").await;
+    logs.flush().await.unwrap();
+    assert_eq!(texts(&logs.lines(&log, 1, 10).await.unwrap()), ["told anew"], "by a run with a number");
 }
 
 proptest! {
@@ -158,7 +210,7 @@ proptest! {
             let log = key("log");
             let mut text = String::new();
             for (piece, then) in &pieces {
-                logs.append(&log, "", 1, piece.as_bytes()).unwrap();
+                append(&logs, &log, "", 1, piece.as_bytes()).await;
                 text.push_str(piece);
                 if *then > 0 {
                     logs.flush().await.unwrap();

@@ -5,18 +5,25 @@ use std::io::{self, ErrorKind};
 
 use super::{Line, LogSize};
 
-const MAGIC: &[u8; 4] = b"MLF1";
+/// Frames written now: they say which chunk of the task's output was the last.
+const MAGIC: &[u8; 4] = b"MLF2";
+/// Frames of the first release.
+const MAGIC_1: &[u8; 4] = b"MLF1";
 /// Bytes of a header.
-pub(super) const HEADER: usize = 56;
+pub(super) const HEADER: usize = 72;
+/// Bytes of a header of the first release.
+pub(super) const HEADER_1: usize = 56;
 /// Bytes that the lines of one frame may have uncompressed; a frame that claims more is damaged.
 const RAW_LIMIT: usize = 4 * 1024 * 1024;
 const CLOSED: u32 = 1;
+/// The last record is a line that has not ended yet: it counts as none, and comes again, whole, in a later frame.
+const BEGUN: u32 = 2;
 /// Logs are written once and rarely read: the quickest level that still shrinks text to a tenth.
 const LEVEL: i32 = 1;
 
 /// What a header says.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Header {
+pub(crate) struct Header {
     /// Compressed bytes after the header.
     pub(super) body: u32,
     /// Lines before this frame.
@@ -25,10 +32,28 @@ pub(super) struct Header {
     pub(super) bytes_before: u64,
     /// The log's size with this frame.
     pub(super) size: LogSize,
+    /// Run and number of the last chunk taken in before this frame was written; zeros when none was numbered.
+    pub(super) last: (u64, u64),
+    /// Whether the last record is a line without its end.
+    pub(super) begun: bool,
 }
 
-/// Encodes a frame.
-pub(super) fn encode(raw: &[u8], lines: u32, before: LogSize, size: LogSize) -> io::Result<Vec<u8>> {
+impl Header {
+    /// Lines that end in this frame.
+    pub(super) fn lines(&self) -> u64 {
+        self.size.lines - self.lines_before
+    }
+}
+
+/// Encodes a frame; returns its header too.
+pub(super) fn encode(
+    raw: &[u8],
+    before: LogSize,
+    size: LogSize,
+    last: (u64, u64),
+    begun: bool,
+) -> io::Result<(Header, Vec<u8>)> {
+    let lines = u32::try_from(size.lines - before.lines).map_err(|_| damaged("too many lines wait"))?;
     let body = if raw.is_empty() {
         Vec::new()
     } else {
@@ -37,23 +62,36 @@ pub(super) fn encode(raw: &[u8], lines: u32, before: LogSize, size: LogSize) -> 
         compressor.compress(raw)?
     };
     let length = u32::try_from(body.len()).map_err(|_| damaged("a frame is too long"))?;
+    let flags = if size.closed { CLOSED } else { 0 } | if begun { BEGUN } else { 0 };
     let mut frame = Vec::with_capacity(HEADER + body.len());
     frame.extend_from_slice(MAGIC);
-    frame.extend_from_slice(&(if size.closed { CLOSED } else { 0 }).to_le_bytes());
+    frame.extend_from_slice(&flags.to_le_bytes());
     frame.extend_from_slice(&length.to_le_bytes());
     frame.extend_from_slice(&lines.to_le_bytes());
-    for number in
-        [before.lines, before.bytes, size.bytes - before.bytes, size.dropped_lines, size.dropped_bytes]
-    {
+    let numbers = [
+        before.lines,
+        before.bytes,
+        size.bytes - before.bytes,
+        size.dropped_lines,
+        size.dropped_bytes,
+        last.0,
+        last.1,
+    ];
+    for number in numbers {
         frame.extend_from_slice(&number.to_le_bytes());
     }
     frame.extend_from_slice(&body);
-    Ok(frame)
+    let header =
+        Header { body: length, lines_before: before.lines, bytes_before: before.bytes, size, last, begun };
+    Ok((header, frame))
 }
 
-/// Reads a header; `None` when these bytes are none.
-pub(super) fn decode_header(bytes: &[u8; HEADER]) -> Option<Header> {
-    let mut rest = bytes.strip_prefix(MAGIC)?;
+/// Reads a header and says how long it is; `None` when these bytes are none, or not all of one.
+pub(super) fn decode_header(bytes: &[u8]) -> Option<(Header, usize)> {
+    let (mut rest, length) = match bytes.strip_prefix(MAGIC) {
+        Some(rest) => (rest, HEADER),
+        None => (bytes.strip_prefix(MAGIC_1)?, HEADER_1),
+    };
     let flags = u32::from_le_bytes(take(&mut rest)?);
     let body = u32::from_le_bytes(take(&mut rest)?);
     let lines = u32::from_le_bytes(take(&mut rest)?);
@@ -66,7 +104,9 @@ pub(super) fn decode_header(bytes: &[u8; HEADER]) -> Option<Header> {
         dropped_bytes: number()?,
         closed: flags & CLOSED != 0,
     };
-    Some(Header { body, lines_before, bytes_before, size })
+    let last = if length == HEADER { (number()?, number()?) } else { (0, 0) };
+    let begun = flags & BEGUN != 0;
+    Some((Header { body, lines_before, bytes_before, size, last, begun }, length))
 }
 
 /// Uncompresses a body into its records.
@@ -93,21 +133,28 @@ pub(super) fn cut(text: &str, limit: usize) -> &str {
     text.get(..text.floor_char_boundary(limit)).unwrap_or(text)
 }
 
-/// Goes through the lines of a frame, numbered on from `lines_before`.
+/// Goes through this many lines of a frame, numbered on from `lines_before`.
 pub(super) fn each_line(
     mut raw: &[u8],
     lines_before: u64,
+    lines: u64,
     mut visit: impl FnMut(Line) -> bool,
 ) -> io::Result<()> {
-    let mut n = lines_before;
-    while !raw.is_empty() {
-        n += 1;
+    for n in (lines_before + 1..).take(usize::try_from(lines).unwrap_or(usize::MAX)) {
         let line = take_line(&mut raw, n).ok_or_else(|| damaged("a line is cut short"))?;
         if !visit(line) {
             break;
         }
     }
     Ok(())
+}
+
+/// The line without its end after this many whole ones.
+pub(super) fn begun_line(mut raw: &[u8], lines: u64) -> Option<Line> {
+    for n in 0..lines {
+        take_line(&mut raw, n)?;
+    }
+    take_line(&mut raw, 0)
 }
 
 fn take_line(raw: &mut &[u8], n: u64) -> Option<Line> {

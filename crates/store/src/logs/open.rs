@@ -1,14 +1,12 @@
-//! The state of one log: what its file holds, and what waits to be written.
+//! The state of one log: what its frames hold, and what waits to be written.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::frame::{self, Header};
+use super::shelf::{Frames, Shelf};
 use super::{
-    FRAME, LAST_LINE_LIMIT, LINE_LIMIT, LINES_LIMIT, LOG_LIMIT, Line, LogError, LogSize, Result, file,
+    FRAME, LAST_LINE_LIMIT, LINE_LIMIT, LINES_LIMIT, LOG_LIMIT, Line, LogError, LogKey, LogSize, Result,
 };
 
 /// Places in the file that are remembered; when there are more, every other one is forgotten.
@@ -26,14 +24,19 @@ pub(super) fn unwritten_by_all() -> usize {
 
 /// One log.
 pub(super) struct OpenLog {
-    path: PathBuf,
-    file: Option<File>,
+    /// For errors.
+    name: String,
+    frames: Box<dyn Frames>,
     /// Where the last whole frame ends.
     end: u64,
-    /// What the file holds.
+    /// What the frames hold.
     written: LogSize,
-    /// What the file and `raw` hold.
+    /// What the frames and `raw` hold.
     size: LogSize,
+    /// Run and number of the last chunk taken in: what does not come after it was taken in before.
+    last_chunk: (u64, u64),
+    /// The same as of the last frame.
+    written_chunk: (u64, u64),
     /// Records not yet written.
     raw: Vec<u8>,
     /// A line without its end, and where it comes from.
@@ -42,7 +45,7 @@ pub(super) struct OpenLog {
     last: Option<Begun>,
     /// Some frames: (lines before it, text bytes before it, place).
     places: Vec<(u64, u64, u64)>,
-    frames: u64,
+    pushed: u64,
     stride: u64,
 }
 
@@ -59,63 +62,66 @@ impl Drop for OpenLog {
 }
 
 impl OpenLog {
-    /// Looks at a log for reading; one without a file is empty.
-    pub(super) fn look(path: PathBuf) -> Result<Self> {
+    /// Looks at a log for reading; one without frames is empty.
+    pub(super) fn look(shelf: &dyn Shelf, key: &LogKey) -> Result<Self> {
+        let name = shelf.name(key);
+        let failed = |cause| LogError::Unusable { name: name.clone(), cause };
         let mut log = Self {
-            path,
-            file: None,
+            frames: shelf.frames(key).map_err(failed)?,
+            name: name.clone(),
             end: 0,
             written: LogSize::default(),
             size: LogSize::default(),
+            last_chunk: (0, 0),
+            written_chunk: (0, 0),
             raw: Vec::new(),
             begun: None,
             last: None,
             places: Vec::new(),
-            frames: 0,
+            pushed: 0,
             stride: 1,
         };
-        match File::open(&log.path) {
-            Ok(file) => log.scan(file).map_err(|cause| log.failed(cause))?,
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => return Err(log.failed(error)),
-        }
+        log.scan().map_err(failed)?;
         Ok(log)
     }
 
     /// Goes on with a log: a frame that a killed process left half written is cut off.
-    pub(super) fn resume(path: PathBuf) -> Result<Self> {
-        let mut log = Self::look(path)?;
-        if log.file.is_some() {
-            let file = writable(&log.path).map_err(|cause| log.failed(cause))?;
-            file.set_len(log.end).map_err(|cause| log.failed(cause))?;
-            log.file = Some(file);
-        }
+    pub(super) fn resume(shelf: &dyn Shelf, key: &LogKey) -> Result<Self> {
+        let mut log = Self::look(shelf, key)?;
+        log.frames.cut(log.end).map_err(|cause| log.failed(cause))?;
         log.size.closed = false;
         Ok(log)
     }
 
-    fn scan(&mut self, file: File) -> io::Result<()> {
-        let mut at = 0;
+    fn scan(&mut self) -> io::Result<()> {
         let mut headers = Vec::new();
-        self.end = file::walk(&file, 0, |header, body| {
-            headers.push((*header, at));
-            at = body + u64::from(header.body);
+        self.end = self.frames.walk(0, &mut |header, at, body| {
+            headers.push((*header, at, body));
             Ok(true)
         })?;
-        for (header, at) in headers {
+        let last = headers.last().copied();
+        for (header, at, _) in headers {
             self.remember(&header, at);
+        }
+        if let Some((header, _, body)) = last {
             self.written = header.size;
+            self.written_chunk = header.last;
+            if header.begun {
+                let line = frame::begun_line(&self.frames.body(&header, body)?, header.lines());
+                self.begun =
+                    line.map(|line| Begun { at: line.at, unit: line.unit, bytes: line.text.into_bytes() });
+            }
         }
         self.size = self.written;
-        self.file = Some(file);
+        self.last_chunk = self.written_chunk;
         Ok(())
     }
 
     fn remember(&mut self, header: &Header, at: u64) {
-        if self.frames.is_multiple_of(self.stride) {
+        if self.pushed.is_multiple_of(self.stride) {
             self.places.push((header.lines_before, header.bytes_before, at));
         }
-        self.frames += 1;
+        self.pushed += 1;
         if self.places.len() > PLACES {
             let mut odd = false;
             self.places.retain(|_| {
@@ -127,7 +133,7 @@ impl OpenLog {
     }
 
     fn failed(&self, cause: io::Error) -> LogError {
-        LogError::File { path: self.path.clone(), cause }
+        LogError::Unusable { name: self.name.clone(), cause }
     }
 
     pub(super) fn lines(&self) -> u64 {
@@ -138,13 +144,28 @@ impl OpenLog {
         self.size
     }
 
+    /// Whether nothing was ever taken in.
+    pub(super) fn is_new(&self) -> bool {
+        self.size == LogSize::default() && self.begun.is_none() && self.last_chunk == (0, 0)
+    }
+
+    /// Run and number of the last chunk taken in.
+    pub(super) fn last_chunk(&self) -> (u64, u64) {
+        self.last_chunk
+    }
+
+    /// Takes note of the chunk that is taken in next.
+    pub(super) fn number(&mut self, chunk: (u64, u64)) {
+        self.last_chunk = chunk;
+    }
+
     pub(super) fn unwritten(&self) -> usize {
         self.raw.len()
     }
 
-    /// Whether there is something that the file does not hold.
+    /// Whether there is something that the frames do not hold.
     pub(super) fn must_stay(&self) -> bool {
-        !self.raw.is_empty() || self.begun.is_some() || self.last.is_some() || self.size != self.written
+        !self.is_written() || self.last.is_some()
     }
 
     // ---------------------------------------------------------------- appending
@@ -229,34 +250,32 @@ impl OpenLog {
 
     // ---------------------------------------------------------------- writing
 
-    /// Writes what waits as frames. On failure it waits on, and the file is as it was to every reader.
+    /// Writes what waits as a frame. On failure it waits on, and the frames are as they were to every reader.
     pub(super) fn write(&mut self) -> Result<()> {
-        if self.raw.is_empty() && self.size == self.written {
+        if self.is_written() {
             return Ok(());
         }
         self.write_frame().map_err(|cause| self.failed(cause))
     }
 
+    fn is_written(&self) -> bool {
+        self.raw.is_empty() && self.size == self.written && self.last_chunk == self.written_chunk
+    }
+
     fn write_frame(&mut self) -> io::Result<()> {
-        let lines = u32::try_from(self.size.lines - self.written.lines)
-            .map_err(|_| io::Error::new(ErrorKind::InvalidData, "too many lines wait"))?;
-        let frame = frame::encode(&self.raw, lines, self.written, self.size)?;
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => writable(&self.path)?,
-        };
-        let outcome = file.write_all_at(&frame, self.end);
-        self.file = Some(file);
-        outcome?;
-        let header = Header {
-            body: u32::try_from(frame.len() - frame::HEADER).unwrap_or_default(),
-            lines_before: self.written.lines,
-            bytes_before: self.written.bytes,
-            size: self.size,
-        };
+        let whole = self.raw.len();
+        if let Some(begun) = &self.begun {
+            frame::push_line(&mut self.raw, begun.at, &begun.unit, &String::from_utf8_lossy(&begun.bytes));
+        }
+        let encoded =
+            frame::encode(&self.raw, self.written, self.size, self.last_chunk, self.begun.is_some());
+        self.raw.truncate(whole);
+        let (header, frame) = encoded?;
+        let end = self.frames.push(&header, &frame, self.end)?;
         self.remember(&header, self.end);
-        self.end += frame.len() as u64;
+        self.end = end;
         self.written = self.size;
+        self.written_chunk = self.last_chunk;
         UNWRITTEN_BY_ALL.fetch_sub(self.raw.len(), Ordering::Relaxed);
         self.raw.clear();
         self.raw.shrink_to(FRAME);
@@ -317,7 +336,7 @@ impl OpenLog {
         self.each_frame_at(start, wanted, |_, line| visit(line))
     }
 
-    /// Goes through the lines of the wanted frames of the file, and then through what waits to be written; `visit` gets the text bytes before
+    /// Goes through the lines of the wanted frames, and then through what waits to be written; `visit` gets the text bytes before
     /// the frame too.
     fn each_frame_at(
         &self,
@@ -326,31 +345,22 @@ impl OpenLog {
         mut visit: impl FnMut(u64, Line) -> bool,
     ) -> Result<()> {
         let mut on = true;
-        if let Some(file) = &self.file {
-            file::walk(file, start, |header, at| {
-                if wanted(header) {
-                    let raw = file::body(file, header, at)?;
-                    frame::each_line(&raw, header.lines_before, |line| {
-                        on = visit(header.bytes_before, line);
-                        on
-                    })?;
-                }
-                Ok(on)
-            })
-            .map_err(|cause| self.failed(cause))?;
-        }
+        let visited = self.frames.walk(start, &mut |header, _, body| {
+            if wanted(header) {
+                let raw = self.frames.body(header, body)?;
+                frame::each_line(&raw, header.lines_before, header.lines(), |line| {
+                    on = visit(header.bytes_before, line);
+                    on
+                })?;
+            }
+            Ok(on)
+        });
+        visited.map_err(|cause| self.failed(cause))?;
         if on {
-            frame::each_line(&self.raw, self.written.lines, |line| visit(self.written.bytes, line))
+            let lines = self.size.lines - self.written.lines;
+            frame::each_line(&self.raw, self.written.lines, lines, |line| visit(self.written.bytes, line))
                 .map_err(|cause| self.failed(cause))?;
         }
         Ok(())
     }
-}
-
-/// Opens the file for writing; makes it, its folder too, for its owner alone.
-fn writable(path: &std::path::Path) -> io::Result<File> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
 }
