@@ -21,7 +21,7 @@ async fn verify(arguments: &[&str]) -> Result<(Output, String)> {
 
 /// The self-test with a report: what it printed, and the report without what differs from run to run.
 async fn reported(arguments: &[&str]) -> Result<(String, Value)> {
-    let folder = tempfile_in_target()?;
+    let folder = scratch_folder()?;
     let file = folder.path().join("report.json");
     let file_name = file.to_string_lossy().into_owned();
     let mut all = vec!["--crash", "--report", &file_name];
@@ -34,7 +34,7 @@ async fn reported(arguments: &[&str]) -> Result<(String, Value)> {
     Ok((said, report))
 }
 
-fn tempfile_in_target() -> Result<tempfile::TempDir> {
+fn scratch_folder() -> Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix("manifold-test-").tempdir().context("make a folder")
 }
 
