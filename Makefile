@@ -2,12 +2,14 @@
 # make test   everything that must pass; installs what the tests stand on
 # make check  the fast part of it: format, lints, unit tests
 # make build  the binary: target/release/manifold
+# make verify the shipped self-test: SIGKILL at every named crash point; DATABASE_URL=postgres://… tries it on PostgreSQL
 # make bench  what the product costs, as ratios to bare programs measured in the same run (docs/performance.md)
 
 CARGO ?= cargo
 ONCE ?=
+DATABASE_URL ?=
 
-.PHONY: build demo test check parts bench
+.PHONY: build demo test check parts verify bench
 
 build:
 	$(CARGO) build --release --locked --bin manifold
@@ -29,6 +31,9 @@ check:
 # Installs or builds the programs that the tests talk to; without the rights it prints the one command to run.
 parts:
 	$(CARGO) xtask parts
+
+verify: build
+	$(or $(CARGO_TARGET_DIR),target)/release/manifold verify --crash $(if $(DATABASE_URL),--database-url $(DATABASE_URL))
 
 bench:
 	$(CARGO) xtask bench

@@ -2,16 +2,8 @@
 //! them, and that leg alone goes back. Everything goes through the public API, as a user's would. The infrastructures are hosts of its own on
 //! this machine, or namespaces of its own on clusters that somebody already has.
 
-/// Prints a line. Whether anybody still reads it changes nothing: what was made must be removed.
-macro_rules! say {
-    ($($line:tt)*) => {
-        { let _nobody_reads = std::io::Write::write_fmt(&mut std::io::stdout(), format_args!("{}\n", format_args!($($line)*))); }
-    };
-}
-
 mod clusters;
 mod hosts;
-mod interrupts;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -22,8 +14,8 @@ use manifold_cli::client::Client;
 use manifold_cli::deploy::{self, Deployment, End};
 
 use crate::config::{ServerFlags, Settings};
+use crate::interrupts::Interrupts;
 use crate::server::Server;
-use interrupts::Interrupts;
 
 /// Exit code of a demonstration that was interrupted before its end.
 const INTERRUPTED: u8 = 130;

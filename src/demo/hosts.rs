@@ -1,17 +1,18 @@
 //! The demonstration on this machine: an SSH fleet of its own, three infrastructures of it, and a second release that one of them cannot run.
 
-mod fleet;
 mod story;
 
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use anyhow::{Context, Result};
 use manifold_cli::client::Client;
 use serde_json::json;
+use tokio::process::Command;
 
 use super::{DemoFlags, Ending, Interrupts, client, settings};
+use crate::fleet::{self, Fleet};
 use crate::{folder, server};
-use fleet::Fleet;
 
 /// A document of the tree with its path.
 macro_rules! tree {
@@ -80,7 +81,7 @@ pub async fn demonstrate(flags: &DemoFlags) -> Result<Ending> {
         }
     }
     server.stop().await;
-    fleet.stop_processes().await;
+    stop_processes(&fleet).await;
     as_told.map(Ending::told)
 }
 
@@ -133,4 +134,19 @@ async fn make_credential(client: &Client, fleet: &Fleet) -> Result<()> {
 /// Where the cart of an infrastructure runs below a host's home.
 fn runtime_path(home: &Path, infrastructure: &str) -> PathBuf {
     home.join("Shop/cart/production").join(infrastructure).join("runtime")
+}
+
+/// Ends the processes that deployments left on the hosts.
+async fn stop_processes(fleet: &Fleet) {
+    for (name, hosts) in &fleet.infrastructures {
+        for host in hosts {
+            let Ok(pid) = std::fs::read_to_string(runtime_path(&host.home, name).join("cart.pid")) else {
+                continue;
+            };
+            let stopped = Command::new("/bin/kill").arg(pid.trim()).stderr(Stdio::null()).status().await;
+            if let Err(error) = stopped {
+                tracing::warn!(%error, pid = pid.trim(), "cannot stop a demonstration process");
+            }
+        }
+    }
 }

@@ -31,6 +31,7 @@ mod story;
 mod strategies;
 mod tree;
 mod variables;
+mod verify;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_manifold");

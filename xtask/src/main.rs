@@ -1,6 +1,7 @@
 //! The repository's chores: `cargo xtask tidy`, `test`, `schema`, `parts`, `bench`, `sim`.
 
 mod codes;
+mod crash_points;
 mod edges;
 mod names;
 mod parts;
@@ -41,7 +42,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Checks the house: edges, names, dead files, error pages; with `lints` also rustfmt and clippy.
+/// Checks the house: edges, names, dead files, error pages, crash points; with `lints` also rustfmt and clippy.
 fn tidy(lints: bool) -> Result<()> {
     let root = tree::root()?;
     let files = tree::rust_files(&root)?;
@@ -49,6 +50,7 @@ fn tidy(lints: bool) -> Result<()> {
     complaints.extend(edges::check(&root)?);
     complaints.extend(names::check(&root, &files));
     complaints.extend(codes::check(&root, &files)?);
+    complaints.extend(crash_points::check(&files));
     sizes::print(&root, &files);
     if lints {
         run("cargo", &["fmt", "--all", "--check"])?;

@@ -1,5 +1,6 @@
 //! Requests to executions that run: what abort, pause, continue, rollback and the answers have in common.
 
+use manifold_model::crash::{self, Point};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::request::{Action, Request};
 use manifold_model::{ExecutionId, Problem, code};
@@ -51,7 +52,9 @@ impl Control {
             )));
         }
         let request = Request { action, by: actor.name().to_owned(), reason: reason.to_owned() };
+        crash::point(Point::BeforeInbox);
         self.store.send(id, InboxItem::Request { request }).await?;
+        crash::point(Point::AfterInbox);
         Ok(())
     }
 }

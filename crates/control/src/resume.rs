@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use manifold_model::crash;
 use manifold_model::event::{EventKind, LegEnd, Published, PublishedValue, Resume};
 use manifold_model::execution::{ExecutionRow, RowState};
 use manifold_model::plan::Plan;
@@ -79,7 +80,10 @@ impl Control {
             events: numbered(0, now, vec![first]),
             idempotency: mutation.map(|mutation| format!("resume/{}/{id}/{stage}/{mutation}", actor.id())),
         };
-        Ok(self.store.resume_execution(id, new).await?)
+        let journal = crash::journal(new.events.iter().map(|event| &event.kind));
+        let execution = self.store.resume_execution(id, new).await?;
+        journal.written();
+        Ok(execution)
     }
 
     /// Folds what the stages before `stage` brought, over this run and those it resumed.

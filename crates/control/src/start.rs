@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use manifold_model::artifact::{Artifact, COLLECTED};
+use manifold_model::crash;
 use manifold_model::entity::{ArtifactSource, Service};
 use manifold_model::event::{EventKind, LegPlace, Published};
 use manifold_model::execution::{ExecutionRow, Named, RowState};
@@ -52,7 +53,9 @@ impl Control {
             .map(|mutation| format!("start/{}/{mutation}/{}", actor.id(), digest_of(&request)));
         let (digest, bytes, plan) = freeze(plan).await?;
         let new = self.new_execution(actor, &request, &plan, digest.clone(), bytes, idempotency).await?;
+        let journal = crash::journal(new.events.iter().map(|event| &event.kind));
         let execution = self.store.create_execution(new).await?;
+        journal.written();
         self.plans.put(digest, plan);
         Ok(Started { execution, warnings })
     }

@@ -8,6 +8,7 @@ use manifold_link::{
     FromDelegate, FromServer, Hello, Lease, LinkError, OutcomeAck, Receiver, Sender, TaskFrame, TaskOutcome,
     VERSIONS, delegate_end, greet,
 };
+use manifold_model::crash::{self, Point};
 use manifold_model::task::Outcome;
 use manifold_model::{Failure, FailureClass, Millis, TaskId, code};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -132,9 +133,10 @@ async fn write(shared: &Shared, send: &mut Sender<FromDelegate>) -> LinkError {
                 [FromDelegate::Heartbeat { running }].into()
             }
         };
+        let mut sent = Vec::new();
         for message in batch {
             match send.feed(&message).await {
-                Ok(()) => {}
+                Ok(()) => sent.extend(point_of(&message)),
                 Err(LinkError::TooLarge { what, size, limit }) => {
                     shared.too_large(message, &format!("a {what} of {size} bytes exceeds {limit} bytes"));
                 }
@@ -144,6 +146,16 @@ async fn write(shared: &Shared, send: &mut Sender<FromDelegate>) -> LinkError {
         if let Err(error) = send.flush().await {
             return error;
         }
+        sent.into_iter().for_each(crash::point);
+    }
+}
+
+/// The point after a message was sent.
+fn point_of(message: &FromDelegate) -> Option<Point> {
+    match message {
+        FromDelegate::Outcome(_) => Some(Point::OutcomeSent),
+        FromDelegate::Log(_) => Some(Point::LogSent),
+        _ => None,
     }
 }
 
@@ -183,6 +195,7 @@ async fn read(
 impl Shared {
     /// A task is handed over: starts it, unless it runs here already or has ended here.
     fn take(self: &Arc<Self>, frame: TaskFrame, lease: &Lease) -> Result<(), DelegateError> {
+        crash::point(Point::TaskReceived);
         let TaskFrame { task, deliveries, fence, elsewhere } = frame;
         let lease = Lease { holder: lease.holder.clone(), fence };
         let id = task.id.clone();
@@ -234,6 +247,7 @@ impl Shared {
     }
 
     fn cancel(&self, task: &TaskId) {
+        crash::point(Point::CancelReceived);
         self.held.with(|places| {
             if let Some(work) = places.get(task).and_then(|place| place.work.as_ref()) {
                 work.cancel.cancel();
@@ -243,7 +257,9 @@ impl Shared {
 
     /// An outcome was taken: its place is free.
     fn acknowledged(&self, ack: &OutcomeAck) {
+        crash::point(Point::Acknowledged);
         if self.config.spool.acknowledge(ack) {
+            crash::point(Point::OutcomeForgotten);
             self.held.with(|places| places.remove(&ack.task));
         }
     }
@@ -272,6 +288,7 @@ impl Shared {
             self.config.spool.keep(ended.clone());
             Some(ended)
         });
+        crash::point(Point::OutcomeKept);
         if let Some(ended) = ended {
             self.outbox.push(FromDelegate::Outcome(ended));
         }

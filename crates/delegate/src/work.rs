@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use manifold_driver::{Context, Driver, Found, Resolver};
+use manifold_model::crash::{self, Point};
 use manifold_model::kind::Class;
 use manifold_model::task::{Outcome, OutputValue, Task, TaskResult};
 use manifold_model::{Failure, FailureClass, code};
@@ -102,7 +103,15 @@ impl Life {
         if let Some(elsewhere) = self.elsewhere.as_ref().filter(|_| looks && self.task.lives_on_delegate()) {
             return Outcome::of(TaskResult::Unknown { seen: out_of_sight(elsewhere) });
         }
-        let runs = match if looks { self.look(driver, context).await } else { Found::NotStarted } {
+        let found = if looks {
+            crash::point(Point::BeforeProbe);
+            let found = self.look(driver, context).await;
+            crash::point(Point::AfterProbe);
+            found
+        } else {
+            Found::NotStarted
+        };
+        let runs = match found {
             Found::Ended(outcome) => return *outcome,
             Found::Unknown { seen } => return Outcome::of(TaskResult::Unknown { seen }),
             Found::Running => true,
@@ -111,7 +120,10 @@ impl Life {
         let outcome = if looks && self.cancel.is_cancelled() {
             Outcome::of(TaskResult::Cancelled)
         } else {
-            self.perform(driver, context).await
+            crash::point(Point::BeforeEffect);
+            let outcome = self.perform(driver, context).await;
+            crash::point(Point::AfterEffect);
+            outcome
         };
         // A driver that was cancelled before it had attached to what runs has not stopped it.
         if runs && outcome.result == TaskResult::Cancelled {

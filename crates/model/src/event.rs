@@ -364,6 +364,67 @@ pub enum EventKind {
     },
 }
 
+/// Names the kinds: whoever adds one is told here, and by what is made of the list (crash points).
+macro_rules! names {
+    ($($kind:ident => $name:literal,)*) => {
+        impl EventKind {
+            /// Names of all kinds, as they stand in journals.
+            pub const NAMES: &[&str] = &[$($name),*];
+
+            /// Its name, as it stands in journals.
+            #[must_use]
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$kind { .. } => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    PipelineStarted => "PIPELINE_STARTED",
+    WorkflowStarted => "WORKFLOW_STARTED",
+    Requested => "REQUESTED",
+    Finished => "FINISHED",
+    StageStarted => "STAGE_STARTED",
+    ElementSkipped => "ELEMENT_SKIPPED",
+    ElementFailed => "ELEMENT_FAILED",
+    LegsCreated => "LEGS_CREATED",
+    LegsEnded => "LEGS_ENDED",
+    StageEnded => "STAGE_ENDED",
+    TargetsResolved => "TARGETS_RESOLVED",
+    LockRequested => "LOCK_REQUESTED",
+    LockGranted => "LOCK_GRANTED",
+    LockRefused => "LOCK_REFUSED",
+    LastGoodRecalled => "LAST_GOOD_RECALLED",
+    PhaseStarted => "PHASE_STARTED",
+    PhaseEnded => "PHASE_ENDED",
+    DelayStarted => "DELAY_STARTED",
+    DelayEnded => "DELAY_ENDED",
+    StepSkipped => "STEP_SKIPPED",
+    StepStarted => "STEP_STARTED",
+    TasksIssued => "TASKS_ISSUED",
+    TaskEnded => "TASK_ENDED",
+    StepEnded => "STEP_ENDED",
+    HostsSelected => "HOSTS_SELECTED",
+    StrategyChosen => "STRATEGY_CHOSEN",
+    StrategyMissing => "STRATEGY_MISSING",
+    RetryScheduled => "RETRY_SCHEDULED",
+    InterventionAsked => "INTERVENTION_ASKED",
+    InterventionAnswered => "INTERVENTION_ANSWERED",
+    UnknownOutcomeAnswered => "UNKNOWN_OUTCOME_ANSWERED",
+    BarrierArrived => "BARRIER_ARRIVED",
+    BarrierCrossed => "BARRIER_CROSSED",
+    BarrierBroken => "BARRIER_BROKEN",
+    PermitsRequested => "PERMITS_REQUESTED",
+    PermitsGranted => "PERMITS_GRANTED",
+    PermitsRefused => "PERMITS_REFUSED",
+    PermitsReleased => "PERMITS_RELEASED",
+    RollbackStarted => "ROLLBACK_STARTED",
+    RollbackEnded => "ROLLBACK_ENDED",
+}
+
 /// How a rollback went, a field of its own beside the status (`behaviour.md` 13.1).
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Debug)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -494,4 +555,20 @@ pub struct LegEnd {
     pub failure: Option<Failure>,
     /// What it published at PIPELINE scope.
     pub outputs: BTreeMap<String, BTreeMap<String, OutputValue>>,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_journals() {
+        let unknown = serde_json::from_value::<EventKind>(serde_json::json!({ "event": "?" })).unwrap_err();
+        let unknown = unknown.to_string();
+        let known: Vec<&str> = unknown.split('`').skip(3).step_by(2).collect();
+        assert_eq!(known, EventKind::NAMES);
+        assert_eq!(EventKind::LockGranted {}.name(), "LOCK_GRANTED");
+    }
 }

@@ -1,5 +1,6 @@
 //! The nouns of Manifold: typed ids, configuration documents and their typed views, the frozen plan, every event of a
-//! journal, tasks and their outcomes, kinds of steps. No I/O, no clock, no randomness but for new ids.
+//! journal, tasks and their outcomes, kinds of steps. No I/O (but for [`crash`], in tests), no clock, no
+//! randomness but for new ids.
 
 pub mod artifact;
 pub mod assemble;
@@ -7,6 +8,7 @@ pub mod canonical;
 pub mod catalog;
 pub mod cluster;
 pub mod constraint;
+pub mod crash;
 pub mod delegate;
 pub mod document;
 pub mod entity;

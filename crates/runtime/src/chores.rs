@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_model::Millis;
+use manifold_model::crash::{self, Point};
 use manifold_store::Hint;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -83,8 +84,12 @@ async fn timers(shared: Arc<Shared>) {
     loop {
         if next <= shared.now() {
             let poll = shared.now().saturating_add(TIMER_POLL_MS);
+            crash::point(Point::TimerDue);
             next = match shared.store.fire_timers(shared.now(), SWEEP_LIMIT).await {
                 Ok((executions, due)) => {
+                    if !executions.is_empty() {
+                        crash::point(Point::TimerFired);
+                    }
                     executions.iter().for_each(|execution| shared.wake(execution));
                     due.map_or(poll, |due| due.min(poll))
                 }

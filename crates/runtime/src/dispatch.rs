@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_model::Millis;
+use manifold_model::crash::{self, Point};
 use manifold_store::{StoreError, TaskRow};
 
 use crate::delegates::{Connection, Handed, Send as Order};
@@ -75,6 +76,7 @@ async fn claim_all(shared: &Shared) -> manifold_store::Result<()> {
 
 /// Claims up to so many tasks, whose places are taken; returns how many the store had.
 async fn claim(shared: &Shared, connection: &Arc<Connection>, places: u32) -> manifold_store::Result<u32> {
+    crash::point(Point::BeforeClaim);
     let rows = match shared.store.claim(&connection.lease, &connection.offer(places)).await {
         Ok(rows) => rows,
         Err(error) => {
@@ -82,6 +84,9 @@ async fn claim(shared: &Shared, connection: &Arc<Connection>, places: u32) -> ma
             return Err(error);
         }
     };
+    if !rows.is_empty() {
+        crash::point(Point::AfterClaim);
+    }
     let claimed = u32::try_from(rows.len()).unwrap_or(places);
     shared.meters.claimed(&rows, shared.now());
     (claimed..places).for_each(|_| connection.free_place());

@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use manifold_control::Control;
+use manifold_model::crash::{self, Point};
 use manifold_model::{ExecutionId, Millis};
 use manifold_store::Store;
 use manifold_store::clock::StoreClock;
@@ -146,6 +147,7 @@ impl Runtime {
         shutdown: CancellationToken,
     ) -> manifold_store::Result<Self> {
         let (membership, standing) = Membership::join(&*store, &config.node).await?;
+        crash::point(Point::ServerLeased);
         if let Some(clock) = &config.store_clock {
             clock.set(standing.now);
         }
@@ -184,6 +186,7 @@ impl Runtime {
         for execution in shared.store.unfinished().await? {
             shared.wake(&execution);
         }
+        crash::point(Point::UnfinishedWoken);
         tracker.close();
         Ok(Self { shared, tracker })
     }

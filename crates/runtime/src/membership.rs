@@ -7,6 +7,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use manifold_model::crash::{self, Point};
 use manifold_model::ExecutionId;
 use manifold_store::{LEASE_MS, Lease, Result, Standing, Store, StoreError};
 use tokio::sync::Notify;
@@ -202,6 +203,7 @@ async fn renew(shared: &Arc<Shared>, lease: &Lease) {
     let began = Instant::now();
     match tokio::time::timeout(LEASE, shared.store.renew(lease)).await {
         Ok(Ok(standing)) => {
+            crash::point(Point::LeaseRenewed);
             let before = shared.membership.confirm(began, &standing);
             stand(shared, &standing);
             if let Some(before) = before {

@@ -9,6 +9,7 @@ use manifold_link::{
     Answer, Ask, FromDelegate, FromServer, Hello, LinkError, LogChunk, Receiver, Request, Sender, TaskFrame,
     TaskOutcome, Welcome, limits, server_end,
 };
+use manifold_model::crash::{self, Point};
 use manifold_model::delegate::{DelegateStatus, Scopes};
 use manifold_model::kind::Class;
 use manifold_model::task::{Outcome, Task, TaskResult};
@@ -53,6 +54,7 @@ where
     receive.greeted();
     let (server, lost) = shared.membership.seat()?;
     let lease = shared.store.lease(&server, &id).await?;
+    crash::point(Point::DelegateLeased);
     let wire_lease = manifold_link::Lease { holder: lease.holder.clone(), fence: lease.fence };
     send.send(&FromServer::Welcome(Welcome { version, lease: wire_lease })).await?;
     let enrolled = match origin {
@@ -162,6 +164,8 @@ async fn write(
     shutdown: &CancellationToken,
 ) -> Result<(), LinkError> {
     let mut batch = Vec::with_capacity(WRITES);
+    // Points of what is written and not flushed yet.
+    let mut unflushed = Vec::new();
     loop {
         let taken = tokio::select! {
             biased;
@@ -172,14 +176,28 @@ async fn write(
             break;
         }
         for order in batch.drain(..) {
+            if let Some((before, after)) = points(&order) {
+                crash::point(before);
+                unflushed.push(after);
+            }
             send.feed(&frame(order)).await?;
         }
         if orders.is_empty() {
             send.flush().await?;
+            unflushed.drain(..).for_each(crash::point);
         }
     }
     send.feed(&FromServer::Drain).await?;
     send.close().await
+}
+
+/// The points before and after an order is sent.
+fn points(order: &Order) -> Option<(Point, Point)> {
+    match order {
+        Order::Task { .. } => Some((Point::BeforeHandOver, Point::AfterHandOver)),
+        Order::Ack(_) => Some((Point::BeforeAcknowledge, Point::AfterAcknowledge)),
+        _ => None,
+    }
 }
 
 fn frame(order: Order) -> FromServer {
@@ -241,6 +259,7 @@ async fn read(
 }
 
 async fn take_outcome(shared: &Arc<Shared>, connection: &Arc<Connection>, ended: TaskOutcome) {
+    crash::point(Point::OutcomeReceived);
     let TaskOutcome { task, lease, outcome } = ended;
     let lease = Lease { holder: lease.holder, fence: lease.fence };
     if lease.holder != connection.lease.holder {

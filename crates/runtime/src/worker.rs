@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use manifold_engine::{Command, Input};
+use manifold_model::crash::{self, Point};
 use manifold_model::execution::ExecutionRow;
 use manifold_model::plan::Plan;
 use manifold_model::request::ExecutionType;
@@ -214,7 +215,16 @@ impl Worker {
         let intended =
             Intended::of_all(&appends, |id| self.held.get(id).is_some_and(|held| held.row.parent.is_some()));
         let began = std::time::Instant::now();
+        let records = steps.iter().any(|step| !step.pending.ended.is_empty());
+        if records {
+            crash::point(Point::BeforeRecord);
+        }
+        let journal = crash::journal(appends.iter().flat_map(Append::kinds));
         let results = self.shared.store.append_many(appends).await;
+        journal.written();
+        if records {
+            crash::point(Point::AfterRecord);
+        }
         self.shared.appended(intended, &results, began.elapsed());
         for (step, result) in steps.into_iter().zip(results) {
             self.settle(step, result, &by).await;
@@ -399,6 +409,9 @@ impl Worker {
             shared.workers.send(&execution, Message::Inputs(execution.clone(), answers));
         }
         let Some(held) = self.held.get(&execution) else { return };
+        if !prepared.legs.is_empty() {
+            crash::point(Point::LegsWritten);
+        }
         for leg in prepared.legs {
             let id = leg.row.id.clone();
             if shared.membership.owns(&id) {

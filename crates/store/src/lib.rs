@@ -6,6 +6,7 @@ pub mod contract;
 mod filter;
 pub mod logs;
 pub mod postgres;
+pub mod scratch;
 pub mod sqlite;
 pub mod transfer;
 mod values;
@@ -957,6 +958,14 @@ pub trait Store: Send + Sync + 'static {
     async fn delegate_tokens(&self) -> Result<Vec<DelegateTokenRow>>;
     /// Revokes a token; one that is revoked stays as it is. Delegates that joined with it lose their leases, their tasks go back to the queue.
     async fn revoke_delegate_token(&self, id: &str) -> Result<()>;
+}
+
+impl Append {
+    /// Kinds of all events that it writes, those of new legs among them.
+    pub fn kinds(&self) -> impl Iterator<Item = &EventKind> {
+        let of_legs = self.legs.iter().flat_map(|leg| &leg.events);
+        self.events.iter().chain(of_legs).map(|event| &event.kind)
+    }
 }
 
 /// Events numbered on from `after`.

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result};
 use manifold_cli::client::Client;
 
-use super::fleet::Fleet;
 use super::{INFRASTRUCTURES, runtime_path};
 use crate::demo::{expect, ship};
+use crate::fleet::Fleet;
 use crate::server::Server;
 
 /// The infrastructure whose hosts lack what release 2.0 needs.

@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use manifold_model::crash::{self, Point};
 use manifold_model::{ExecutionId, Millis};
 use rusqlite::{CachedStatement, Connection};
 use tokio::sync::{broadcast, oneshot};
@@ -241,7 +242,9 @@ fn commit_group(
         }
     }
     let written = writing.hints;
+    crash::point(Point::BeforeCommit);
     let committed = begun.and_then(|()| run_sql(db, "COMMIT"));
+    crash::point(Point::AfterCommit);
     let answer = committed.as_ref().map(|&()| ()).map_err(ToString::to_string);
     if let Err(why) = &answer {
         tracing::error!(%why, calls = done.len(), "a group of writes was not committed");

@@ -1,4 +1,4 @@
-//! The demonstration's hosts: one SSH server per host, inside this process. The protocol is real, the commands are run by a real shell, and what
+//! Hosts of the demonstration and of the self-test: one SSH server per host, inside this process. The protocol is real, the commands are run by a real shell, and what
 //! they start are real processes; only the machines are folders. Each host has a loopback address and a home folder of its own.
 
 use std::collections::HashMap;
@@ -84,27 +84,13 @@ impl Fleet {
         let user_key = user_key.to_openssh(LineEnding::LF).context("write the user's key")?.to_string();
         Ok(Self { infrastructures: grouped(planned), port, user_key, known_hosts })
     }
-
-    /// Ends the processes that deployments left on the hosts.
-    pub async fn stop_processes(&self) {
-        for (name, hosts) in &self.infrastructures {
-            for host in hosts {
-                let file = super::runtime_path(&host.home, name).join("cart.pid");
-                let Ok(pid) = std::fs::read_to_string(file) else { continue };
-                let stopped = Command::new("/bin/kill").arg(pid.trim()).stderr(Stdio::null()).status().await;
-                if let Err(error) = stopped {
-                    tracing::warn!(%error, pid = pid.trim(), "cannot stop a demonstration process");
-                }
-            }
-        }
-    }
 }
 
 fn new_key() -> Result<PrivateKey> {
     let mut seed = [0_u8; 32];
     aws_lc_rs::rand::fill(&mut seed).context("draw a random key")?;
     let pair = KeypairData::Ed25519(Ed25519Keypair::from_seed(&seed));
-    PrivateKey::new(pair, "manifold demo").context("make a key")
+    PrivateKey::new(pair, "manifold fleet").context("make a key")
 }
 
 fn known_hosts(planned: &[(String, Host)], port: u16, key: &PrivateKey) -> Result<String> {
@@ -149,7 +135,7 @@ async fn serve(listener: TcpListener, config: Arc<server::Config>, session: Host
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!(%error, "a demonstration host cannot accept a connection");
+                tracing::warn!(%error, "a host of the fleet cannot accept a connection");
                 continue;
             }
         };
@@ -157,7 +143,7 @@ async fn serve(listener: TcpListener, config: Arc<server::Config>, session: Host
         tokio::spawn(async move {
             match server::run_stream(config, stream, session).await {
                 Ok(running) => drop(running.await),
-                Err(error) => tracing::debug!(%error, "a connection to a demonstration host ended"),
+                Err(error) => tracing::debug!(%error, "a connection to a host of the fleet ended"),
             }
         });
     }
@@ -228,7 +214,7 @@ async fn execute(channel: Channel<Msg>, home: PathBuf, command: String) {
     let code = match run(read, &write, &home, &command).await {
         Ok(code) => code,
         Err(error) => {
-            tracing::warn!(%error, "a demonstration host cannot run a command");
+            tracing::warn!(%error, "a host of the fleet cannot run a command");
             127
         }
     };
