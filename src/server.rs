@@ -235,7 +235,9 @@ async fn open_store(settings: &Settings) -> Result<Opened> {
     let logs = match &settings.log_bucket {
         Some(url) => LogStore::in_bucket(url).map_err(|error| {
             let problem = Problem::new(code!("CONFIG_INVALID"), "the bucket for logs cannot be used");
-            problem.detail(error.to_string()).hint("correct log_bucket, or leave it out: logs then rest in the database")
+            problem
+                .detail(error.to_string())
+                .hint("correct log_bucket, or leave it out: logs then rest in the database")
         })?,
         None => store.logs(),
     };

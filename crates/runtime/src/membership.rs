@@ -7,8 +7,8 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use manifold_model::crash::{self, Point};
 use manifold_model::ExecutionId;
+use manifold_model::crash::{self, Point};
 use manifold_store::{LEASE_MS, Lease, Result, Standing, Store, StoreError};
 use tokio::sync::Notify;
 use tokio::time::Instant;

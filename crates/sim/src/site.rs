@@ -7,7 +7,7 @@ use std::time::Duration;
 use manifold_control::{Control, Limits, Parts};
 use manifold_delegate::{Delegate, DelegateConfig, MemorySpool};
 use manifold_model::DelegateId;
-use manifold_runtime::{Config, Delegates, Offer, Origin, Runtime, serve_delegate};
+use manifold_runtime::{Config, Delegates, Offer, Origin, Retention, Runtime, serve_delegate};
 use manifold_secrets::Key;
 use manifold_store::Store;
 use manifold_store::logs::LogStore;
