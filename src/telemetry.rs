@@ -52,14 +52,14 @@ pub fn log_to_stderr(format: LogFormat) {
     }
 }
 
+/// Where spans are given to be sent.
+type Spans = mpsc::Sender<Vec<Span>>;
+
 /// Where spans are given to be sent, and who sends them until the shutdown.
 ///
 /// # Errors
 /// `CONFIG_INVALID` when the endpoint is no address of a collector.
-pub fn traces(
-    endpoint: &str,
-    shutdown: CancellationToken,
-) -> Result<(mpsc::Sender<Vec<Span>>, JoinHandle<()>), Box<Problem>> {
+pub fn traces(endpoint: &str, shutdown: CancellationToken) -> Result<(Spans, JoinHandle<()>), Box<Problem>> {
     let mut exporter = opentelemetry_otlp::SpanExporter::builder()
         .with_http()
         .with_endpoint(address(endpoint)?)
@@ -152,7 +152,7 @@ fn data(span: Span) -> SpanData {
         dropped_attributes_count: 0,
         events: SpanEvents::default(),
         links: SpanLinks::default(),
-        status: span.error.map_or(Status::Ok, |error| Status::error(error)),
+        status: span.error.map_or(Status::Ok, Status::error),
         instrumentation_scope: InstrumentationScope::builder("manifold")
             .with_version(env!("CARGO_PKG_VERSION"))
             .build(),

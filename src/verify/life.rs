@@ -165,7 +165,8 @@ fn spawn(home: &Home, at: Option<&str>) -> Result<Child> {
         .arg("--config")
         .arg(config(&home.folder)?);
     if let Some(url) = &home.database {
-        command.arg("--database-url").arg(url);
+        // With a database of several servers the delegate inside is off unless asked for.
+        command.arg("--database-url").arg(url).arg("--delegate");
     }
     if let Some(at) = at {
         command.env(crash::TEST, "1").env(crash::AT, at).env(crash::LOG, home.crash_log());

@@ -148,7 +148,8 @@ async fn what_is_announced_is_bounded() {
         "touches_infrastructure": false, "deploys": false
     });
     let kind: manifold_model::kind::KindSpec = serde_json::from_value(kind).unwrap();
-    let bad: [(&str, fn(&mut Applicant)); 11] = [
+    type Spoil = fn(&mut Applicant);
+    let bad: [(&str, Spoil); 11] = [
         ("id", |a| a.id = "../x".into()),
         ("long id", |a| a.id = "x".repeat(65).into()),
         ("name", |a| a.name = "a b".to_owned()),

@@ -232,7 +232,7 @@ mod tests {
         spool.keep(outcome.clone());
         drop(spool);
         let spool = DiskSpool::open(&folder).unwrap();
-        assert_eq!(spool.unacknowledged(), [outcome.clone()]);
+        assert_eq!(spool.unacknowledged(), std::slice::from_ref(&outcome));
         assert_eq!(spool.chunks(), [chunk("a/../b", 3), chunk("a/../b", 4)]);
         // Stale: kept for the case that its task comes again.
         assert!(spool.acknowledge(&ack(&outcome, false)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{Hook, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
 use manifold_model::Millis;
+use manifold_model::crash::{self, Point};
 use tokio_postgres::SimpleQueryMessage;
 use tokio_postgres::error::SqlState;
 
@@ -151,14 +152,21 @@ impl Session {
     pub(super) async fn end<T>(mut self, outcome: Result<T>) -> End<T> {
         let Some(client) = &self.client else { return End::Done(outcome) };
         match outcome {
-            Ok(value) if !self.failed.load(Ordering::Relaxed) => match client.batch_execute("COMMIT").await {
-                Ok(()) => {
-                    self.open = false;
-                    End::Done(Ok(value))
+            Ok(value) if !self.failed.load(Ordering::Relaxed) => {
+                crash::point(Point::BeforeCommit);
+                let committed = client.batch_execute("COMMIT").await;
+                crash::point(Point::AfterCommit);
+                match committed {
+                    Ok(()) => {
+                        self.open = false;
+                        End::Done(Ok(value))
+                    }
+                    // Whether it was committed is unknown when the connection was lost: nobody tries again.
+                    Err(error) => {
+                        End::Done(Err(StoreError::Broken { action: "commit", cause: Box::new(error) }))
+                    }
                 }
-                // Whether it was committed is unknown when the connection was lost: nobody tries again.
-                Err(error) => End::Done(Err(StoreError::Broken { action: "commit", cause: Box::new(error) })),
-            },
+            }
             Ok(_) => End::Done(Err(StoreError::Broken {
                 action: "commit",
                 cause: "a statement of the transaction failed".into(),
