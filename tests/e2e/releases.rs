@@ -36,7 +36,7 @@ async fn a_run_that_an_earlier_release_left_goes_on() -> Result<()> {
         ensure!(string(&found, "/executions/nodes/1/status")? == "SUCCESS", "{release}: {found}");
         let done = string(&found, "/executions/nodes/1/id")?;
         let kinds: Vec<String> =
-            server.events(&done).await?.iter().filter_map(|event| string(event, "/type").ok()).collect();
+            server.events(&done).await?.iter().filter_map(|event| string(event, "/event").ok()).collect();
         ensure!(kinds.len() > 3, "{release}: the journal of the finished run reads {kinds:?}");
         let open = string(&found, "/executions/nodes/0/id")?;
         ensure!(server.status(&open).await? == "PAUSED", "{release}: {found}");
