@@ -163,7 +163,14 @@ pub(super) const TABLES: &[Table] = &[
     ),
     table(
         "delegate_tokens",
-        &[text("id"), text("name"), text("hash"), number("created_at"), number("revoked_at")],
+        &[
+            text("id"),
+            text("name"),
+            text("hash"),
+            truth("approval_required"),
+            number("created_at"),
+            number("revoked_at"),
+        ],
         "id",
     ),
     table(
@@ -172,6 +179,7 @@ pub(super) const TABLES: &[Table] = &[
         "id",
     ),
     table("plans", &[text("digest"), bytes("body")], "digest"),
+    table("plan_uses", &[text("plan"), number("execution")], "plan, execution"),
     numbered(table("executions", EXECUTION, "number"), "executions_number_seq"),
     table("execution_rows", &[number("execution"), bytes("body")], "execution"),
     table("execution_services", &[number("execution"), text("service")], "execution, service"),
