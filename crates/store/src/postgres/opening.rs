@@ -230,6 +230,16 @@ fn place(config: &Config) -> String {
     format!("database {database} on {}", hosts.join(", "))
 }
 
+/// The newest schema version known.
+pub(crate) fn newest_schema() -> i64 {
+    migrations::runner()
+        .get_migrations()
+        .iter()
+        .map(|step| i64::from(step.version()))
+        .max()
+        .unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -259,14 +269,4 @@ mod tests {
         assert!(options.ends_with("-c lock_timeout=1s"), "{options}");
         assert_eq!(address.place, "database manifold on db.example");
     }
-}
-
-/// The newest schema version known.
-pub(crate) fn newest_schema() -> i64 {
-    migrations::runner()
-        .get_migrations()
-        .iter()
-        .map(|step| i64::from(step.version()))
-        .max()
-        .unwrap_or_default()
 }
