@@ -9,6 +9,7 @@
 
 mod barriers;
 mod catalog;
+mod compare;
 mod constraints;
 mod executions;
 mod fixtures;
@@ -29,6 +30,8 @@ use async_trait::async_trait;
 use manifold_model::Millis;
 
 use crate::Store;
+
+pub use compare::compare;
 
 /// A place in which a store lives. Opening it again after the store was dropped is what a restart finds: the last committed image.
 #[async_trait]
