@@ -30,17 +30,6 @@ pub struct LegFilter {
     pub services: Vec<String>,
 }
 
-/// What FirstGen clients see of a status (`behaviour.md` 13.1).
-#[must_use]
-pub fn public_status(status: Status) -> &'static str {
-    match status {
-        Status::Starting | Status::Running | Status::Waiting | Status::Pausing | Status::Aborting => {
-            "RUNNING"
-        }
-        other => other.name(),
-    }
-}
-
 /// Refuses pages that are too long.
 ///
 /// # Errors

@@ -38,6 +38,24 @@ pub enum Status {
 }
 
 impl Status {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::Queued,
+        Self::Starting,
+        Self::Running,
+        Self::Waiting,
+        Self::Pausing,
+        Self::Paused,
+        Self::Aborting,
+        Self::Success,
+        Self::Failed,
+        Self::Aborted,
+        Self::Rejected,
+        Self::Expired,
+        Self::Skipped,
+        Self::Error,
+    ];
+
     /// Whether nothing will happen any more.
     #[must_use]
     pub fn is_final(self) -> bool {
@@ -80,10 +98,19 @@ impl Status {
         }
     }
 
+    /// What FirstGen clients see of it (`behaviour.md` 13.1).
+    #[must_use]
+    pub fn public_name(self) -> &'static str {
+        match self {
+            Self::Starting | Self::Waiting | Self::Pausing | Self::Aborting => Self::Running.name(),
+            other => other.name(),
+        }
+    }
+
     /// Reads [`Status::name`].
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        ALL.iter().copied().find(|status| status.name() == name)
+        Self::ALL.into_iter().find(|status| status.name() == name)
     }
 
     fn badness(self) -> u8 {
@@ -144,30 +171,13 @@ impl Status {
     }
 }
 
-const ALL: [Status; 14] = [
-    Status::Queued,
-    Status::Starting,
-    Status::Running,
-    Status::Waiting,
-    Status::Pausing,
-    Status::Paused,
-    Status::Aborting,
-    Status::Success,
-    Status::Failed,
-    Status::Aborted,
-    Status::Rejected,
-    Status::Expired,
-    Status::Skipped,
-    Status::Error,
-];
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn names_read_back() {
-        for status in ALL {
+        for status in Status::ALL {
             assert_eq!(Status::parse(status.name()), Some(status));
         }
     }

@@ -93,7 +93,7 @@ impl Where {
             IdColumn::Environment => self.compare_environment(operator, values),
             IdColumn::Infrastructure => self.compare("e.infrastructure", operator, values),
             IdColumn::Service => self.compare_service(operator, values),
-            IdColumn::Status => statuses(operator, values, public_status),
+            IdColumn::Status => statuses(operator, values, Status::public_name),
             IdColumn::InnerStatus => statuses(operator, values, Status::name),
             IdColumn::Element => self.compare("e.element", operator, values),
             IdColumn::InfrastructureName => self.compare_infrastructure_name(operator, values),
@@ -170,31 +170,6 @@ fn positive(operator: Operator) -> (&'static str, Operator) {
     }
 }
 
-/// What FirstGen clients see of a status (`behaviour.md` 13.1).
-fn public_status(status: Status) -> &'static str {
-    match status {
-        Status::Starting | Status::Aborting | Status::Pausing | Status::Waiting => "RUNNING",
-        other => other.name(),
-    }
-}
-
-const STATUSES: [Status; 14] = [
-    Status::Queued,
-    Status::Starting,
-    Status::Running,
-    Status::Waiting,
-    Status::Pausing,
-    Status::Paused,
-    Status::Aborting,
-    Status::Success,
-    Status::Failed,
-    Status::Aborted,
-    Status::Rejected,
-    Status::Expired,
-    Status::Skipped,
-    Status::Error,
-];
-
 /// The inner statuses whose name, as `named` gives it, passes; a name nobody knows passes nothing.
 fn statuses(operator: Operator, values: &[String], named: fn(Status) -> &'static str) -> String {
     let passes = |name: &str| match operator {
@@ -203,7 +178,7 @@ fn statuses(operator: Operator, values: &[String], named: fn(Status) -> &'static
         Operator::Like => values.iter().any(|value| name.contains(&value.to_uppercase())),
         Operator::NotNull => true,
     };
-    let inner: Vec<String> = STATUSES
+    let inner: Vec<String> = Status::ALL
         .into_iter()
         .filter(|status| passes(named(*status)))
         .map(|status| format!("'{}'", status.name()))

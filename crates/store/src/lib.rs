@@ -5,6 +5,7 @@ pub mod clock;
 pub mod contract;
 mod filter;
 pub mod logs;
+mod needs;
 pub mod postgres;
 pub mod scratch;
 pub mod sqlite;

@@ -9,7 +9,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use futures::{Stream, StreamExt};
-use manifold_control::executions::public_status;
 use manifold_control::logs::{key_of, public_name};
 use manifold_control::model::execution::ExecutionRow;
 use manifold_control::model::{EntityId, ExecutionId, LogId, Problem, code};
@@ -40,7 +39,7 @@ async fn status(
 ) -> std::result::Result<Json<Value>, RestError> {
     let actor = access::actor_of(&api.control, &headers).await?;
     let row = api.control.execution(&actor, &ExecutionId::from(id)).await?;
-    Ok(Json(json!({"status": public_status(row.state.status)})))
+    Ok(Json(json!({"status": row.state.status.public_name()})))
 }
 
 /// Clients that lost the id want an answer that can be read (`wire.md` 3.6).

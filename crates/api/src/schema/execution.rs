@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, Interface, Object, SimpleObject, Union};
 use manifold_control::Snapshot;
-use manifold_control::executions::{LegFilter, Order, public_status};
+use manifold_control::executions::{LegFilter, Order};
 use manifold_control::model::execution::{ExecutionRow, Named};
 use manifold_control::model::request::{Cause, ExecutionType};
 use manifold_control::model::{EntityId, ExecutionId, Failure};
@@ -88,7 +88,7 @@ impl ExecutionStatus {
     /// What clients see of an inner status.
     #[must_use]
     pub fn of(status: manifold_control::model::Status) -> Self {
-        match public_status(status) {
+        match status.public_name() {
             "ABORTED" => Self::Aborted,
             "EXPIRED" => Self::Expired,
             "FAILED" => Self::Failed,

@@ -8,7 +8,7 @@ use super::db::{Db, Param};
 use super::leases::must_hold;
 use super::writing::Writing;
 use super::{count, from_json, inbox, int, small, to_json};
-use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow};
+use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow, needs};
 
 // States, as columns hold them. Conditions say the number itself, so that the indexes of queued and of leased tasks serve.
 const QUEUED: i64 = 0;
@@ -54,7 +54,7 @@ impl<'t> New<'t> {
         self.ids.push(task.id.as_str());
         self.executions.push(execution);
         self.kinds.push(task.kind.as_str());
-        self.needs.push(needs(task)?);
+        self.needs.push(needs::of(task)?);
         self.states.push(if lease.is_some() { LEASED } else { QUEUED });
         self.holders.push(lease.map(|lease| lease.holder.as_str()));
         self.fences.push(lease.map(|lease| int(lease.fence)));
@@ -110,20 +110,6 @@ pub(super) async fn enqueue(writing: &mut Writing<'_>, task: &Task, now: Millis)
     new.write(&writing.db, now).await?;
     writing.hint(Hint::Tasks);
     Ok(())
-}
-
-/// Selectors and capabilities wanted, as sorted JSON; empty for a task that any delegate may take.
-fn needs(task: &Task) -> Result<String> {
-    if task.selectors.is_empty() && task.capabilities.is_empty() {
-        return Ok(String::new());
-    }
-    let sorted = |names: &[String]| {
-        let mut names = names.to_vec();
-        names.sort();
-        names.dedup();
-        names
-    };
-    Ok(serde_json::to_string(&(sorted(&task.selectors), sorted(&task.capabilities)))?)
 }
 
 /// Tasks of executions that ended under leases which were seen to be held in this transaction.
@@ -331,7 +317,7 @@ pub(super) async fn claim(
     let now = writing.now();
     let (mut kinds, mut wanted) = (Vec::new(), Vec::new());
     for (kind, needs) in queued(&writing.db, &offer.kinds).await? {
-        if meets(offer, &needs)? {
+        if needs::met_by(offer, &needs)? {
             kinds.push(kind);
             wanted.push(needs);
         }
@@ -393,15 +379,6 @@ async fn queued(db: &Db<'_>, kinds: &[String]) -> Result<Vec<(String, String)>> 
         Ok::<_, StoreError>(rows.iter().map(|row| (kind.clone(), row.get(0))).collect::<Vec<_>>())
     });
     Ok(futures::future::try_join_all(each).await?.into_iter().flatten().collect())
-}
-
-fn meets(offer: &ClaimOffer, needs: &str) -> Result<bool> {
-    if needs.is_empty() {
-        return Ok(true);
-    }
-    let (selectors, capabilities): (Vec<String>, Vec<String>) = serde_json::from_str(needs)?;
-    Ok(selectors.iter().all(|wanted| offer.selectors.contains(wanted))
-        && capabilities.iter().all(|wanted| offer.capabilities.contains(wanted)))
 }
 
 // ---------------------------------------------------------------- reading

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::leases::must_hold;
 use super::writer::Writing;
 use super::{count, from_json, inbox, int, to_json};
-use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow};
+use crate::{ClaimOffer, Hint, InboxItem, Lease, Result, StoreError, TaskRow, needs};
 
 // States, as columns hold them. Conditions say the number itself: a bound one makes SQLite parse the statement anew each time, to see whether
 // the index of queued tasks would serve.
@@ -41,7 +41,7 @@ pub(super) fn add(
             task.id.as_str(),
             execution,
             task.kind.as_str(),
-            needs(task)?,
+            needs::of(task)?,
             if lease.is_some() { LEASED } else { QUEUED },
             lease.map(|lease| lease.holder.as_str()),
             lease.map(|lease| int(lease.fence)),
@@ -56,20 +56,6 @@ pub(super) fn add(
         writing.hint(Hint::Tasks);
     }
     Ok(())
-}
-
-/// Selectors and capabilities wanted, as sorted JSON; empty for a task that any delegate may take.
-fn needs(task: &Task) -> Result<String> {
-    if task.selectors.is_empty() && task.capabilities.is_empty() {
-        return Ok(String::new());
-    }
-    let sorted = |names: &[String]| {
-        let mut names = names.to_vec();
-        names.sort();
-        names.dedup();
-        names
-    };
-    Ok(serde_json::to_string(&(sorted(&task.selectors), sorted(&task.capabilities)))?)
 }
 
 /// Ends a task of an execution under its lease, which was seen to be held ([`must_hold`]) in this transaction.
@@ -221,7 +207,7 @@ pub(super) fn claim(writing: &Writing<'_>, lease: &Lease, offer: &ClaimOffer) ->
     let mut oldest: Vec<i64> = Vec::new();
     for kind in &offer.kinds {
         for needs in needs_queued(writing, kind)? {
-            if !meets(offer, &needs)? {
+            if !needs::met_by(offer, &needs)? {
                 continue;
             }
             let numbers: Vec<i64> = writing
@@ -266,15 +252,6 @@ fn needs_queued(writing: &Writing<'_>, kind: &str) -> Result<Vec<String>> {
         after = all.last().map(String::as_str);
     }
     Ok(all)
-}
-
-fn meets(offer: &ClaimOffer, needs: &str) -> Result<bool> {
-    if needs.is_empty() {
-        return Ok(true);
-    }
-    let (selectors, capabilities): (Vec<String>, Vec<String>) = serde_json::from_str(needs)?;
-    Ok(selectors.iter().all(|wanted| offer.selectors.contains(wanted))
-        && capabilities.iter().all(|wanted| offer.capabilities.contains(wanted)))
 }
 
 fn hand_over(writing: &Writing<'_>, number: i64, lease: &Lease) -> Result<TaskRow> {
