@@ -81,16 +81,21 @@ async fn timers(shared: Arc<Shared>) {
     let mut hints = shared.store.hints();
     // When to look next; the poll stands behind what is known to be due.
     let mut next = shared.now();
+    // The earliest timer known.
+    let mut earliest: Option<Millis> = None;
     loop {
         if next <= shared.now() {
             let poll = shared.now().saturating_add(TIMER_POLL_MS);
-            crash::point(Point::TimerDue);
+            if earliest.is_some_and(|due| due <= shared.now()) {
+                crash::point(Point::TimerDue);
+            }
             next = match shared.store.fire_timers(shared.now(), SWEEP_LIMIT).await {
                 Ok((executions, due)) => {
                     if !executions.is_empty() {
                         crash::point(Point::TimerFired);
                     }
                     executions.iter().for_each(|execution| shared.wake(execution));
+                    earliest = due;
                     due.map_or(poll, |due| due.min(poll))
                 }
                 Err(error) => {
@@ -105,7 +110,10 @@ async fn timers(shared: Arc<Shared>) {
             () = shared.shutdown.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(sleep)) => {}
             hint = hints.recv() => match hint {
-                Ok(Hint::Timer(at)) => next = next.min(at),
+                Ok(Hint::Timer(at)) => {
+                    earliest = Some(earliest.map_or(at, |due| due.min(at)));
+                    next = next.min(at);
+                }
                 Ok(Hint::Everything) | Err(RecvError::Lagged(_)) => next = shared.now(),
                 Ok(_) => {}
                 Err(RecvError::Closed) => return,
